@@ -219,6 +219,8 @@ type JobResult struct {
 	Err string
 	// Unreachable: a rewind or clone failed because its source was away.
 	Unreachable bool
+	// StillStarting: a start ran into its time limit; the server is still at it.
+	StillStarting bool
 	// CheckpointLSN of a stop that ended clean; zero otherwise.
 	CheckpointLSN postgres.LSN
 }
