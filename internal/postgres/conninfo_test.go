@@ -32,6 +32,8 @@ func TestParseConninfo(t *testing.T) {
 		{"postgres://h/db@x", map[string]string{"host": "h", "dbname": "db@x"}},
 		{"postgres://u@h?ssl=true", map[string]string{"user": "u", "host": "h", "sslmode": "require"}},
 		{"postgres://h/?a+b=c+d", map[string]string{"host": "h", "a+b": "c+d"}},
+		{"postgres://h?dbname=x&", map[string]string{"host": "h", "dbname": "x"}},
+		{"postgres://h?dbname=x&&user=y", nil},
 		{"postgres://[::1", nil}, {"postgres://[]", nil}, {"postgres://[::1]x", nil},
 		{"postgres://h/%00", nil}, {"postgres://h/%4", nil}, {"postgres://h/%zz", nil},
 		{"postgres://h?a", nil}, {"postgres://h?a=b=c", nil}, {"postgres://h?=b", nil},
