@@ -56,6 +56,9 @@ type Cluster struct {
 type Initialize struct {
 	// SystemID is the text of the key: empty while a member bootstraps.
 	SystemID postgres.SystemID
+	// Lease is non-zero while a pgha member bootstraps: the claim vanishes
+	// with its member.
+	Lease    LeaseID
 	Revision Revision
 }
 

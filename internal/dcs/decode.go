@@ -58,7 +58,7 @@ func (c *Cluster) set(kv *KV) {
 	var err error
 	switch kv.Key {
 	case KeyInitialize:
-		c.Initialize = &Initialize{SystemID: postgres.SystemID(kv.Value), Revision: kv.Revision}
+		c.Initialize = &Initialize{SystemID: postgres.SystemID(kv.Value), Lease: kv.Lease, Revision: kv.Revision}
 	case KeyConfig:
 		_, err = object(kv.Value)
 		c.Config = &Config{Raw: kv.Value, Valid: err == nil, Revision: kv.Revision}
