@@ -23,7 +23,9 @@ func ctlOf(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-func usage(format string, args ...any) error { return &ctl.UsageError{Text: fmt.Sprintf(format, args...)} }
+func usage(format string, args ...any) error {
+	return &ctl.UsageError{Text: fmt.Sprintf(format, args...)}
+}
 
 // reportCtl prints an error as patronictl does (contract: ctl.md section 2).
 func reportCtl(w io.Writer, cmd *cobra.Command, err error) int {

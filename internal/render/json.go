@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,7 +30,7 @@ func writeJSON(b *strings.Builder, v any) {
 		b.WriteString(strconv.FormatBool(v))
 	case float64:
 		b.WriteString(jsonFloat(v))
-	case int, int32, int64, uint32, uint64, json.Number:
+	case int, int32, int64, uint32, uint64, *big.Int, json.Number:
 		fmt.Fprint(b, v)
 	case Object:
 		writeJSONObject(b, v)
@@ -98,8 +99,7 @@ func jsonFloat(f float64) string {
 	return pythonFloat(f)
 }
 
-// pythonFloat is Python's repr of a float, but for whole numbers, which are
-// printed as integers: Go's JSON decoder turns 5 into a float, Python does not.
+// pythonFloat is Python's repr of a float: always with a point or an exponent.
 func pythonFloat(f float64) string {
 	switch {
 	case math.IsNaN(f):
@@ -107,7 +107,7 @@ func pythonFloat(f float64) string {
 	case math.IsInf(f, 0):
 		return strings.TrimPrefix(strings.ToLower(strconv.FormatFloat(f, 'g', -1, 64)), "+")
 	case f == math.Trunc(f) && math.Abs(f) < 1e16:
-		return strconv.FormatFloat(f, 'f', -1, 64)
+		return strconv.FormatFloat(f, 'f', 1, 64)
 	case math.Abs(f) >= 1e16 || math.Abs(f) < 1e-4:
 		return strconv.FormatFloat(f, 'e', -1, 64)
 	}

@@ -34,7 +34,7 @@ type Table struct {
 	Title   string
 	Columns []Column
 	// Rows hold one cell per column: nil, string, bool, int, int64, uint64,
-	// float64, json.Number, map[string]any or []any. Any other type is
+	// float64, *big.Int, json.Number, map[string]any or []any. Any other type is
 	// written with fmt.
 	Rows [][]any
 	// OmitEmpty leaves keys out of JSON and YAML whose cell prints as an

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/big"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -155,7 +156,7 @@ func (e *yamlEmitter) scalar(v any, indent int, place scalarPlace) {
 		e.WriteString(yamlNumber(v))
 	case string:
 		e.text(v, indent, place)
-	case int, int32, int64, uint32, uint64:
+	case int, int32, int64, uint32, uint64, *big.Int:
 		fmt.Fprint(e, v)
 	default:
 		e.text(fmt.Sprint(v), indent, place)

@@ -20,7 +20,9 @@ func analyse(s string) scalarForms {
 	text := []rune(s)
 	f := scalarForms{flowPlain: true, blockPlain: true, single: true}
 	neither := func() { f.flowPlain, f.blockPlain = false, false }
-	blank := func(i int) bool { return i < 0 || i >= len(text) || strings.ContainsRune(" \t\n\r\u0085\u2028\u2029", text[i]) }
+	blank := func(i int) bool {
+		return i < 0 || i >= len(text) || strings.ContainsRune(" \t\n\r\u0085\u2028\u2029", text[i])
+	}
 	if strings.HasPrefix(s, "---") || strings.HasPrefix(s, "...") {
 		neither()
 	}
