@@ -66,3 +66,4 @@ require (
 	k8s.io/utils v0.0.0-20260108192941-914a6e750570 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
+require go.yaml.in/yaml/v4 v4.0.0
