@@ -134,7 +134,7 @@ func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.O
 func (l *Loop) hold(ctx context.Context, lease dcs.Lease) {
 	l.lease, l.leaderUntil = lease, lease.Deadline()
 	if l.settings.Pause {
-		l.Server.Unhold(ctx)
+		l.Server.Unhold(ctx, true)
 		return
 	}
 	l.Server.Hold(ctx, lease.Deadline(), lease.TTL)

@@ -152,6 +152,11 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	l.memory = in.Memory
 	l.note = d.Note
 	l.result(in, d)
+	if l.leaderUntil.IsZero() && in.Job == nil && l.Server.Job() == nil && in.Local.InRecovery || l.settings.Pause {
+		// A standby that does not hold the key needs no deadline: it would
+		// only be stopped by one that is left over. A primary keeps its own.
+		l.Server.Unhold(ctx, l.settings.Pause)
+	}
 	view := l.view(in, d)
 	if in.Cluster != nil && in.Tried.Renew != ha.Failed {
 		l.touch(ctx, in, view)

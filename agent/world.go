@@ -39,8 +39,9 @@ type Server interface {
 	// Hold extends the guard's deadline: the leader key is certainly ours
 	// until then. It returns before the next step that relies on it.
 	Hold(ctx context.Context, until clock.Instant, ttl time.Duration)
-	// Unhold disarms the guard: this member runs no primary, or is in pause.
-	Unhold(ctx context.Context)
+	// Unhold disarms the guard: this member runs no primary, or the cluster is
+	// paused and operators act by hand. Called every cycle that it is so.
+	Unhold(ctx context.Context, paused bool)
 }
 
 // Peers asks other members.

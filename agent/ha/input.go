@@ -125,6 +125,9 @@ type Local struct {
 	RecoverySignal bool
 	// BackupLabel: backup_label is there.
 	BackupLabel bool
+	// HalfRewound: a pg_rewind began to change the data and did not finish
+	// (rulings 58).
+	HalfRewound bool
 	// RewindUsable: pg_rewind is wanted, present, and the data permit it.
 	RewindUsable bool
 	// RewindUnusable says why not, for people; empty when usable.

@@ -48,7 +48,10 @@ type ClientOptions struct {
 // use. Close it with CloseIdle.
 type Client struct {
 	opts ClientOptions
-	http *http.Client
+	// reading keeps connections: peers are asked again and again. changing
+	// does not: on a kept connection that died meanwhile nobody can tell
+	// whether a request arrived, and the library would repeat some of them.
+	reading, changing *http.Client
 }
 
 // NewClient makes a client from explicit options.
@@ -57,18 +60,22 @@ func NewClient(o ClientOptions) *Client {
 		o.Timeout = 10 * time.Second
 	}
 	dialer := &net.Dialer{Timeout: o.Timeout, KeepAlive: 10 * time.Second}
-	return &Client{opts: o, http: &http.Client{
-		Transport: &http.Transport{
-			DialContext:         dialer.DialContext,
-			TLSClientConfig:     o.TLS,
-			TLSHandshakeTimeout: o.Timeout,
-			MaxIdleConnsPerHost: 2,
-			IdleConnTimeout:     30 * time.Second,
-			DisableCompression:  true,
-			// No proxy from the environment: members are asked directly.
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	kept := &http.Transport{ // no proxy from the environment: members are asked directly
+		DialContext:         dialer.DialContext,
+		TLSClientConfig:     o.TLS,
+		TLSHandshakeTimeout: o.Timeout,
+		MaxIdleConnsPerHost: 2,
+		IdleConnTimeout:     30 * time.Second,
+		DisableCompression:  true,
+	}
+	fresh := kept.Clone()
+	fresh.DisableKeepAlives = true
+	asIs := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Client{
+		opts:     o,
+		reading:  &http.Client{Transport: kept, CheckRedirect: asIs},
+		changing: &http.Client{Transport: fresh, CheckRedirect: asIs},
+	}
 }
 
 // NewPeerClient is the client with which an agent asks other agents: 2 s a
@@ -127,7 +134,7 @@ func credentials(ctl config.Ctl, rest config.RestAPI) (string, config.Secret) {
 }
 
 // CloseIdle closes connections kept for later requests.
-func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
+func (c *Client) CloseIdle() { c.reading.CloseIdleConnections() }
 
 // Answer is what a member answered, whatever the code.
 type Answer struct {
@@ -196,11 +203,12 @@ func (c *Client) send(ctx context.Context, method, target string, payload []byte
 	}
 	if payload != nil {
 		req.Header.Set("Content-Type", "application/json")
-		// A body that cannot be read again keeps the library from repeating
-		// a request that may have been acted upon.
-		req.GetBody = nil
 	}
-	resp, err := c.http.Do(req)
+	via := c.changing
+	if method == http.MethodGet {
+		via = c.reading
+	}
+	resp, err := via.Do(req)
 	if err != nil {
 		return Answer{}, err
 	}

@@ -8,7 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+
+	"pgha/internal/config"
 )
 
 // Object is a JSON object that keeps the order in which its keys were set.
@@ -102,35 +103,7 @@ func appendItems[T any](b []byte, items []T) []byte {
 	return append(b, ']')
 }
 
-func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
-	for _, r := range s { // an invalid byte becomes U+FFFD
-		switch {
-		case r == '"' || r == '\\':
-			b = append(b, '\\', byte(r))
-		case r == '\n':
-			b = append(b, `\n`...)
-		case r == '\r':
-			b = append(b, `\r`...)
-		case r == '\t':
-			b = append(b, `\t`...)
-		case r == '\b':
-			b = append(b, `\b`...)
-		case r == '\f':
-			b = append(b, `\f`...)
-		case r >= 0x20 && r < utf8.RuneSelf && r != 0x7f:
-			b = append(b, byte(r))
-		case r == 0x7f: // Python leaves DEL alone
-			b = append(b, 0x7f)
-		case r > 0xffff:
-			r -= 0x10000
-			b = fmt.Appendf(b, `\u%04x\u%04x`, 0xd800+(r>>10), 0xdc00+(r&0x3ff))
-		default:
-			b = fmt.Appendf(b, `\u%04x`, r)
-		}
-	}
-	return append(b, '"')
-}
+func appendString(b []byte, s string) []byte { return append(b, config.ASCIIJSON(s)...) }
 
 // appendFloat writes Python's repr of a float: the shortest text that reads
 // back, always with a point or an exponent.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 )
@@ -142,7 +143,9 @@ func (f ServerFiles) clientAuth() tls.ClientAuthType {
 func CipherSuites(list string) (suites []uint16, ignored []string) {
 	known := map[string]uint16{}
 	for _, suite := range tls.CipherSuites() {
-		known[opensslName(suite.Name)] = suite.ID
+		if slices.Contains(suite.SupportedVersions, tls.VersionTLS12) { // 1.3 has no choice
+			known[opensslName(suite.Name)] = suite.ID
+		}
 	}
 	for _, name := range strings.FieldsFunc(list, func(r rune) bool { return strings.ContainsRune(": ,;", r) }) {
 		if id, ok := known[strings.ToUpper(name)]; ok {
@@ -161,7 +164,7 @@ func opensslName(goName string) string {
 	if strings.Contains(name, "CHACHA20") {
 		name = strings.TrimSuffix(name, "_SHA256")
 	}
-	return strings.ReplaceAll(strings.TrimPrefix(name, "RSA_AES"), "_", "-")
+	return strings.ReplaceAll(name, "_", "-")
 }
 
 // loadPool reads a file, or every file of a directory, of CA certificates.
