@@ -33,7 +33,11 @@ import (
 //	env     NAME=VALUE lines replace the environment
 //	run     first line: arguments; the other lines: standard input
 func TestCtlStories(t *testing.T) {
-	datadriven.Walk(t, "testdata/ctl", func(t *testing.T, path string) {
+	stories, err := filepath.Abs("testdata/ctl") // each story works in a directory of its own
+	if err != nil {
+		t.Fatal(err)
+	}
+	datadriven.Walk(t, stories, func(t *testing.T, path string) {
 		w := newWorld(t)
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
