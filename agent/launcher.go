@@ -231,3 +231,31 @@ func (l *launcher) close() {
 		l.guard = nil
 	}
 }
+
+// guardless says whether no guard is alive.
+func (l *launcher) guardless() bool {
+	c, _ := l.current()
+	return c == nil
+}
+
+// adoptPostmaster puts a guard beside a postmaster that somebody else
+// started: the process walk protects it, the parent-death signal cannot.
+func (l *launcher) adoptPostmaster(ctx context.Context, inst *instance.Server) error {
+	pid, ticks, err := inst.Postmaster()
+	if err != nil {
+		return err
+	}
+	c, err := client.Spawn(ctx, l.options)
+	if err != nil {
+		return err
+	}
+	if err := c.Adopt(ctx, pid, ticks); err != nil {
+		c.Close()
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.take(c)
+	l.log.Warn("PostgreSQL was started by somebody else: its guard can kill it at the deadline, but not if guard and agent are both frozen; restart it through pgha for the full promise", "pid", pid)
+	return nil
+}

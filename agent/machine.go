@@ -10,7 +10,6 @@ import (
 
 	"pgha/agent/ha"
 	"pgha/internal/clock"
-	"pgha/internal/config"
 	"pgha/internal/dcs"
 	"pgha/internal/instance"
 	"pgha/internal/postgres"
@@ -27,7 +26,7 @@ type machine struct {
 	wake     func()
 	dataDir  string
 	marker   string // file that says "a bootstrap is under way"
-	local    func() localSettings
+	settings *settings
 	// background is what jobs and tasks run under: the agent's life.
 	background context.Context
 
@@ -39,16 +38,6 @@ type machine struct {
 	historyTL  postgres.Timeline
 	checkpoint checkpointTask
 	restartTTL time.Duration // limit given with a restart request
-}
-
-// localSettings are the parts of the configuration that jobs need afresh.
-type localSettings struct {
-	UsePgRewind  bool
-	StopTimeout  time.Duration
-	RetryTimeout time.Duration
-	// Bootstrap is what a new cluster is made with; nil: this member never
-	// makes one, and is never told to.
-	Bootstrap *config.Bootstrap
 }
 
 var _ Server = (*machine)(nil)
@@ -114,7 +103,7 @@ func (m *machine) data(o instance.Observation) ha.DataDir {
 
 // rewindUsable is section 16.1's "usable", with the reason for people.
 func (m *machine) rewindUsable(ctx context.Context) (bool, string) {
-	if !m.local().UsePgRewind {
+	if !m.settings.Effective().UsePgRewind {
 		return false, "postgresql.use_pg_rewind is not set"
 	}
 	return m.inst.CanRewind(ctx)

@@ -93,6 +93,13 @@ func (p *publisher) Snapshot() *rest.Status {
 	return p.status
 }
 
+// lastView is the loop's last published view.
+func (p *publisher) lastView() View {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.view
+}
+
 // Changed is closed when a new status is published.
 func (p *publisher) Changed() <-chan struct{} {
 	p.mu.Lock()

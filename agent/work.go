@@ -60,7 +60,7 @@ func (m *machine) bootstrap(ctx context.Context, _ ha.JobSpec, _ *jobProgress) e
 	if err := os.WriteFile(m.marker, []byte("a bootstrap is under way; without an agent running, it was cut short\n"), 0o600); err != nil {
 		return fmt.Errorf("mark the bootstrap: %w", err)
 	}
-	if err := m.inst.InitDB(ctx, m.local().Bootstrap); err != nil {
+	if err := m.inst.InitDB(ctx, m.settings.Local().Bootstrap); err != nil {
 		return err
 	}
 	m.launcher.allowUnguarded(true)
@@ -72,7 +72,7 @@ func (m *machine) bootstrap(ctx context.Context, _ ha.JobSpec, _ *jobProgress) e
 }
 
 func (m *machine) unbootstrap(ctx context.Context, _ ha.JobSpec, _ *jobProgress) error {
-	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopImmediate, Timeout: m.local().RetryTimeout}); err != nil {
+	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopImmediate, Timeout: m.settings.Current().RetryTimeout}); err != nil {
 		return err
 	}
 	if err := m.inst.MoveDataDirAside(); err != nil {
@@ -90,7 +90,7 @@ func (m *machine) clone(ctx context.Context, spec ha.JobSpec, _ *jobProgress) er
 }
 
 func (m *machine) reinit(ctx context.Context, spec ha.JobSpec, p *jobProgress) error {
-	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopImmediate, Timeout: m.local().RetryTimeout}); err != nil {
+	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopImmediate, Timeout: m.settings.Current().RetryTimeout}); err != nil {
 		return err
 	}
 	return m.clone(ctx, spec, p)
