@@ -29,6 +29,9 @@ type controlCache struct {
 	sysID  postgres.SystemID
 	idOf   [16]byte // first bytes of pg_control the id was read from
 	idInit bool
+	// timeline of a standby without WAL receiver, and what it is valid for
+	timeline   postgres.Timeline
+	timelineOf timelineKey
 }
 
 // controlKey is the beginning of global/pg_control: system identifier, format

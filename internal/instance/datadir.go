@@ -114,12 +114,12 @@ func (s *Server) RemoveDataDir() error {
 	s.forgetSystem()
 	s.log.Info("removing data directory", "dir", dir)
 	if fi, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
-		return s.clearRewindMark()
+		return s.clearMarks()
 	} else if err == nil && fi.Mode()&fs.ModeSymlink != 0 {
 		if err := os.Remove(dir); err != nil {
 			return fmt.Errorf("remove data directory's link %s: %w", dir, err)
 		}
-		return s.clearRewindMark()
+		return s.clearMarks()
 	}
 	for link, target := range linkedDirs(dir) {
 		if err := emptyDir(target); err != nil {
@@ -132,7 +132,7 @@ func (s *Server) RemoveDataDir() error {
 			return err
 		}
 	}
-	return s.clearRewindMark()
+	return s.clearMarks()
 }
 
 // emptyDir removes a directory. It is enough that it ends up empty.
@@ -177,7 +177,7 @@ func (s *Server) MoveDataDirAside() error {
 		return err
 	}
 	s.log.Info("data directory moved aside", "dir", dir, "to", moved)
-	return nil
+	return s.clearMarks()
 }
 
 func moveAside(dir string) (string, error) {

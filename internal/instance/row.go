@@ -136,7 +136,7 @@ SELECT r.rec,
     'write', COALESCE(pg_wal_lsn_diff(write_lsn, '0/0'), 0)::bigint,
     'flush', COALESCE(pg_wal_lsn_diff(flush_lsn, '0/0'), 0)::bigint,
     'replay', COALESCE(pg_wal_lsn_diff(replay_lsn, '0/0'), 0)::bigint) ORDER BY pid), '[]')::text
-  FROM pg_stat_get_wal_senders() s JOIN pg_stat_get_activity(NULL) a USING (pid) LEFT JOIN pg_authid u ON u.oid = a.usesysid)
+  FROM pg_stat_replication)
 FROM (SELECT pg_is_in_recovery() AS rec) r LEFT JOIN pg_stat_get_wal_receiver() w ON true`
 
 // readRow runs the monitoring query.

@@ -60,9 +60,9 @@ type Server struct {
 	address    localAddress
 	serverVer  postgres.Version // of the running server, from its own answer
 
-	recovery map[string]string        // recovery parameters in force; nil: not known
+	recovery map[string]string          // recovery parameters in force; nil: not known
 	pending  map[string]postgres.Change // why a restart is pending
-	adopted  map[string]string        // settings of a server found running
+	adopted  map[string]string          // settings of a server found running
 	control  controlCache
 	tools    toolCache
 

@@ -2,7 +2,6 @@ package instance
 
 import (
 	"context"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -70,9 +69,7 @@ func (h *held) close() {
 	if h.conn == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
-	_ = h.conn.Close(ctx)
+	closeConn(h.conn)
 	h.conn = nil
 }
 
@@ -95,7 +92,6 @@ func (s *Server) withLocal(ctx context.Context, f func(*pgx.Conn) error) error {
 	if err != nil {
 		return err
 	}
-	h := held{conn: c}
-	defer h.close()
+	defer closeConn(c)
 	return f(c)
 }
