@@ -27,7 +27,7 @@ $(BUNDLE): demo/etcdtrio/main.go go.mod
 
 test: unit sim short ## unit tests, simulation, the short lab stories; race detector
 
-unit: ## unit tests and the stores' conformance suite
+unit: $(BUNDLE) ## unit tests and the stores' conformance suite
 	CGO_ENABLED=1 go test -race $(UNIT)
 
 sim: ## simulation: SEEDS=5000, or replay one with SEED=404

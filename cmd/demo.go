@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -52,19 +51,4 @@ Exit codes: 0 done, 1 failed, 2 PostgreSQL or something else is missing.`,
 	f.StringVar(&o.EtcdBin, "etcd-bin", "", "etcd binary to use instead of the built-in one")
 	f.StringVar(&o.User, "user", "", "user to run as when started by root (default: postgres, else $SUDO_USER)")
 	return c
-}
-
-// demoExitCode is the exit code for an error of the demo (rulings 51), and
-// whether there is something left to say about it.
-func demoExitCode(err error) (code int, say bool) {
-	var ended *demo.ExitError
-	switch {
-	case err == nil:
-		return 0, false
-	case errors.As(err, &ended):
-		return ended.Code, false
-	case errors.Is(err, demo.ErrSetup), errors.Is(err, demo.ErrUnknownScript):
-		return 2, true
-	}
-	return 1, true
 }

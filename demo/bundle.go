@@ -30,7 +30,7 @@ func bundled() bool {
 func unpack(path string) error {
 	f, err := bundle.Open(bundleName)
 	if err != nil {
-		return fmt.Errorf("%w: built without its etcd", ErrSetup)
+		return setupErrorf("this pgha was built without its etcd")
 	}
 	defer f.Close()
 	zipped, err := gzip.NewReader(f)

@@ -22,13 +22,15 @@ import (
 	"pgha/internal/writer"
 )
 
-// Errors that callers tell apart.
-var (
-	// ErrSetup: this machine or the options lack something; the text names it.
-	ErrSetup = errors.New("the demo cannot start here")
-	// ErrUnknownScript: Options.Script is not one of Scripts.
-	ErrUnknownScript = errors.New("unknown script")
-)
+// SetupError: this machine or the options lack something; the text names it.
+type SetupError struct{ Text string }
+
+func (e *SetupError) Error() string { return e.Text }
+
+// ExitCode is that of usage and configuration errors (rulings 51).
+func (e *SetupError) ExitCode() int { return 2 }
+
+func setupErrorf(format string, args ...any) error { return &SetupError{fmt.Sprintf(format, args...)} }
 
 // Scripts are the non-interactive courses of events.
 var Scripts = []string{"failover"}
@@ -60,7 +62,7 @@ const (
 // unprivileged user.
 func Run(ctx context.Context, o Options) error {
 	if o.Script != "" && o.Script != "failover" {
-		return fmt.Errorf("%w %q, there is: failover", ErrUnknownScript, o.Script)
+		return setupErrorf("unknown script %q, there is: failover", o.Script)
 	}
 	if o.BinDir == "" {
 		dir, err := findPostgreSQL()
@@ -70,10 +72,10 @@ func Run(ctx context.Context, o Options) error {
 		o.BinDir = dir
 	}
 	if o.EtcdBin == "" && !bundled() {
-		return fmt.Errorf("%w: built without its etcd, run `make build`, or pass --etcd-bin", ErrSetup)
+		return setupErrorf("this pgha was built without its etcd, run `make build`, or pass --etcd-bin")
 	}
 	if os.Getuid() == 0 {
-		return runUnprivileged(ctx, o)
+		return becomeUser(o)
 	}
 	// Children die with the thread that started them (parent-death signal), so
 	// that even kill -9 of the demo leaves nothing: this one must stay.
@@ -109,9 +111,11 @@ func newStage(o Options) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("/tmp", "pgha-demo-")
-	if err != nil {
-		return nil, err
+	dir := os.Getenv(dirVariable) // made by becomeUser
+	if dir == "" {
+		if dir, err = os.MkdirTemp("/tmp", "pgha-demo-"); err != nil {
+			return nil, err
+		}
 	}
 	return &stage{Options: o, dir: dir, exe: exe, start: time.Now()}, nil
 }

@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,7 +25,7 @@ func findPostgreSQL() (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("%w: no PostgreSQL server found: install postgresql (Debian), or postgresql-server and postgresql-contrib (RHEL; PGDG: postgresqlNN-server, postgresqlNN-contrib), or pass --bin-dir", ErrSetup)
+	return "", setupErrorf("no PostgreSQL server found: install postgresql (Debian), or postgresql-server and postgresql-contrib (RHEL; PGDG: postgresqlNN-server, postgresqlNN-contrib), or pass --bin-dir")
 }
 
 // missingIn is the first program that is not in dir, or "".

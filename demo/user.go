@@ -1,72 +1,56 @@
 package demo
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 )
 
-// runUnprivileged runs the demo again as a user that PostgreSQL accepts: from
-// a copy of this binary, since the original may lie where only root can read.
-func runUnprivileged(ctx context.Context, o Options) error {
+// dirVariable carries the demo's directory over becomeUser.
+const dirVariable = "PGHA_DEMO_DIR"
+
+// becomeUser replaces this root process by the same demo as a user that
+// PostgreSQL accepts. It executes a copy of this binary, in the demo's
+// directory: the original may lie where only root can read. It returns only
+// with an error.
+func becomeUser(o Options) error {
 	u, err := pickUser(o.User)
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("/tmp", "pgha-demo-bin-")
+	uid, err := strconv.Atoi(u.Uid)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil {
+	gid, err := strconv.Atoi(u.Gid)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("/tmp", "pgha-demo-")
+	if err != nil {
 		return err
 	}
 	exe := filepath.Join(dir, "pgha")
-	if err := copyBinary(exe); err != nil {
+	if err := errors.Join(copyBinary(exe), os.Chown(dir, uid, gid)); err != nil {
+		os.RemoveAll(dir)
 		return err
 	}
 	fmt.Fprintf(o.Out, "PostgreSQL does not run as root: everything runs as %s.\n", u.Username)
-
-	cmd := exec.Command(exe, append([]string{"demo", "--bin-dir", o.BinDir}, o.flags()...)...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Dir = "/"
-	cmd.Env = []string{"HOME=/tmp", "USER=" + u.Username, "LC_ALL=C.UTF-8", "PATH=/usr/local/bin:/usr/bin:/bin", "TERM=" + os.Getenv("TERM"), "TZ=" + os.Getenv("TZ")}
-	uid, _ := strconv.ParseUint(u.Uid, 10, 32)
-	gid, _ := strconv.ParseUint(u.Gid, 10, 32)
-	// The child cleans up at SIGTERM, which it also gets if we are killed; that
-	// signal comes when the starting thread ends.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM,
-		Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start the demo as %s: %w", u.Username, err)
+	env := []string{"HOME=" + dir, "USER=" + u.Username, "PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8",
+		"TERM=" + os.Getenv("TERM"), dirVariable + "=" + dir}
+	if err := errors.Join(syscall.Setgroups([]int{gid}), syscall.Setgid(gid), syscall.Setuid(uid), os.Chdir("/")); err != nil {
+		return fmt.Errorf("become %s: %w", u.Username, err)
 	}
-	stop := context.AfterFunc(ctx, func() { cmd.Process.Signal(syscall.SIGTERM) })
-	defer stop()
-	err = cmd.Wait()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return &ExitError{Code: exit.ExitCode()}
-	}
-	return err
+	err = syscall.Exec(exe, append([]string{exe, "demo", "--bin-dir", o.BinDir}, o.flags()...), env)
+	return fmt.Errorf("run %s as %s: %w", exe, u.Username, err)
 }
 
-// ExitError is the end of the demo that ran as another user; it has said
-// itself what was wrong.
-type ExitError struct{ Code int }
-
-func (e *ExitError) Error() string { return fmt.Sprintf("the demo ended with exit code %d", e.Code) }
-
-// flags are the options again, for the second process.
+// flags are the options again, for the process after becomeUser.
 func (o Options) flags() []string {
 	var f []string
 	for name, value := range map[string]string{"--script": o.Script, "--etcd-bin": o.EtcdBin} {
@@ -88,7 +72,7 @@ func pickUser(name string) (*user.User, error) {
 			return u, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: PostgreSQL does not run as root, and there is no user %v: pass --user NAME", ErrSetup, candidates)
+	return nil, setupErrorf("PostgreSQL does not run as root, and there is no user %v: pass --user NAME", candidates)
 }
 
 func copyBinary(to string) error {

@@ -33,6 +33,9 @@ func run(dir string, ports []string) error {
 	if dir == "" || len(ports) != 6 {
 		return fmt.Errorf("usage: etcdtrio -dir DIR -ports c1,c2,c3,p1,p2,p3")
 	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
 	var initial []string
 	for i := range 3 {
 		initial = append(initial, fmt.Sprintf("etcd%d=http://127.0.0.1:%s", i+1, ports[3+i]))
