@@ -149,7 +149,7 @@ func quick(t *testing.T, what string, limit time.Duration, f func(context.Contex
 	}
 }
 
-var config = dcs.Write{Key: dcs.KeyConfig, Value: []byte("{}")}
+var someConfig = dcs.Write{Key: dcs.KeyConfig, Value: []byte("{}")}
 
 func TestUnreachable(t *testing.T) {
 	s := open(t, "unreachable", "a", "http://"+freeAddress())
@@ -159,7 +159,7 @@ func TestUnreachable(t *testing.T) {
 		"keepalive": func(ctx context.Context) error { _, err := s.KeepAlive(ctx); return err },
 		"acquire":   func(ctx context.Context) error { _, err := s.AcquireLeader(ctx); return err },
 		"release":   func(ctx context.Context) error { return s.ReleaseLeader(ctx) },
-		"apply":     func(ctx context.Context) error { return s.Apply(ctx, config) },
+		"apply":     func(ctx context.Context) error { return s.Apply(ctx, someConfig) },
 		"remove":    s.Remove,
 	} {
 		began := time.Now()
@@ -210,7 +210,7 @@ func TestSilentEndpoint(t *testing.T) {
 	quick(t, "acquire", then, func(ctx context.Context) error { _, err := s.AcquireLeader(ctx); return err })
 	<-time.After(300 * time.Millisecond) // longer than an answer vouches for the endpoint
 	frozen.set(true, true)
-	quick(t, "write while frozen", once, func(ctx context.Context) error { return s.Apply(ctx, config) })
+	quick(t, "write while frozen", once, func(ctx context.Context) error { return s.Apply(ctx, someConfig) })
 	quick(t, "keepalive after it", then, func(ctx context.Context) error { _, err := s.KeepAlive(ctx); return err })
 	quick(t, "release", then, func(ctx context.Context) error { return s.ReleaseLeader(ctx) })
 }
@@ -236,7 +236,7 @@ func TestWatchLeavesSilentEndpoint(t *testing.T) {
 	deadline := time.After(5 * time.Second)
 	for i := 0; ; i++ {
 		// Writes until one is seen: the new watch may not stand at the first.
-		if err := other.Apply(within(t, 5*time.Second), config); err != nil {
+		if err := other.Apply(within(t, 5*time.Second), someConfig); err != nil {
 			t.Fatal(err)
 		}
 		select {
@@ -273,7 +273,7 @@ func TestWriteOutcomes(t *testing.T) {
 
 	warm()
 	p.set(true, false) // etcd hears us, we do not hear etcd
-	if err := s.Apply(within(t, 400*time.Millisecond), config); !errors.Is(err, dcs.ErrUnknownOutcome) {
+	if err := s.Apply(within(t, 400*time.Millisecond), someConfig); !errors.Is(err, dcs.ErrUnknownOutcome) {
 		t.Errorf("answer lost: %v, want %v", err, dcs.ErrUnknownOutcome)
 	}
 	if !written() {
@@ -286,11 +286,11 @@ func TestWriteOutcomes(t *testing.T) {
 	p.set(false, false)
 	warm()
 	p.set(true, true)
-	if err := s.Apply(within(t, 400*time.Millisecond), config); !errors.Is(err, dcs.ErrUnknownOutcome) {
+	if err := s.Apply(within(t, 400*time.Millisecond), someConfig); !errors.Is(err, dcs.ErrUnknownOutcome) {
 		t.Errorf("request lost: %v, want %v", err, dcs.ErrUnknownOutcome)
 	}
 	// Nobody vouches for the endpoint any more: what follows is not even sent.
-	if err := s.Apply(within(t, 400*time.Millisecond), config); !errors.Is(err, dcs.ErrUnavailable) {
+	if err := s.Apply(within(t, 400*time.Millisecond), someConfig); !errors.Is(err, dcs.ErrUnavailable) {
 		t.Errorf("not sent: %v, want %v", err, dcs.ErrUnavailable)
 	}
 	if written() {
