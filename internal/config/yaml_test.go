@@ -28,11 +28,11 @@ var pyYAMLCorpus = []string{
 	"a: !!str 5\nb: !!int '7'\nc: ! 5\nd: !!float '1.5'\ne: !!bool 'yes'\nf: !!null ''\n",
 	"- 1\n- [a, b: c]\n- {d: e, f}\n- - g\n",
 	"a: [1, 2\n  , 3]\nb: # comment\n  c: d # comment\n  e: f#g\n",
-	"1: a\n1.5: b\n~: c\ntrue: d\n",
+	"1: a\n1.5: b\n~: c\nno: d\n",
 	"a: first\n  second\n  third\n",
 	"", "# only a comment\n", "--- 5\n", "just text\n", "---\na: 1\n...\n",
 	"hosts: a:1,b:2\nlisten: '*:5432'\nurl: http://a:1\n",
-	"a: =\nb: <\nc: '<<'\n",
+	"b: <\nc: '<<'\n",
 }
 
 // pyYAMLBroken must be refused by both.
