@@ -283,3 +283,29 @@ func TestInitialDynamic(t *testing.T) {
 		t.Error("an empty bootstrap section is one")
 	}
 }
+
+func TestCustomBootstrap(t *testing.T) {
+	l, err := loadText(t, "bootstrap:\n  method: walg\n  walg: {command: /bin/x y, from: latest, keep_existing_recovery_conf: true}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := l.Bootstrap.Arguments("demo", "/d")
+	if want := []string{"/bin/x", "y", "--from=latest", "--scope=demo", "--datadir=/d"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q %v", got, err)
+	}
+	l, err = loadText(t, "bootstrap:\n  method: walg\n  walg: {}\n")
+	if err != nil || l.Bootstrap.Method != "initdb" || len(l.Warnings) != 1 {
+		t.Errorf("without command: %v %v", err, l.Warnings)
+	}
+}
+
+// A slip in bootstrap.dcs must not keep a member of an old cluster from starting.
+func TestBootstrapDCSIsLenient(t *testing.T) {
+	l, err := loadText(t, "bootstrap:\n  dcs: {ttl: 30, maximum_lag_on_failover: 10MB, postgresql: {callbacks: 5}}\n  postgresql: {use_pg_rewind: perhaps}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(l.Warnings) != 4 {
+		t.Errorf("warnings:\n%s", printFindings(l.Warnings))
+	}
+}

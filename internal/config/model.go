@@ -3,7 +3,7 @@
 //
 // Three layers: built-in defaults, dynamic (the key /config in the DCS),
 // local (file or directory, with PATRONI_* variables on top). What may come
-// from which layer is a table in merge.go (config.md 1.2).
+// from which layer stands in the table of keys, schema_*.go (config.md 1.2).
 package config
 
 import (
