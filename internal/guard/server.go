@@ -125,6 +125,9 @@ func (g *guard) checkStart(mode string) (code, text string) {
 	if err := g.findTree(); err != nil {
 		return codeRefused, "data directory: " + err.Error()
 	}
+	if g.tree.pin < 0 {
+		return codeRefused, "there is no data directory " + g.dataDir
+	}
 	if mode == ModeStandby {
 		var st syscall.Stat_t
 		if err := syscall.Stat(g.tree.path+"/standby.signal", &st); err != nil {

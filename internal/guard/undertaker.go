@@ -25,6 +25,7 @@ import (
 
 const (
 	envUndertaker = "PGHA_GUARD_UNDERTAKER" // the guard's process id
+	envGroup      = "PGHA_GUARD_GROUP"      // PostgreSQL's cgroup, may be empty
 	// undertakerLock and undertakerReady are its inherited descriptors.
 	undertakerLock  = 3
 	undertakerReady = 4
@@ -44,7 +45,7 @@ func (g *guard) startUndertaker(wait bool) error {
 	pid, err := syscall.ForkExec("/proc/self/exe", []string{os.Args[0] + " (undertaker)"}, &syscall.ProcAttr{
 		Dir: "/",
 		Env: []string{EnvMarker + "=1", envUndertaker + "=" + formatInt(int64(os.Getpid())),
-			EnvDataDir + "=" + g.dataDir, "GOMAXPROCS=1", "GOTRACEBACK=single"},
+			EnvDataDir + "=" + g.dataDir, envGroup + "=" + g.group, "GOMAXPROCS=1", "GOTRACEBACK=single"},
 		Files: []uintptr{0, 1, 2, uintptr(g.lockFD), uintptr(ready[1])},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGCONT},
 	})
@@ -99,6 +100,7 @@ func undertake(guardPID int, dataDir string) {
 	if err != nil {
 		os.Exit(1)
 	}
+	tree.group = os.Getenv(envGroup) // seen from the guard's own group it would be another
 	spared := ancestors(os.Getpid())
 	tree.spare = func() []int { return spared }
 	pidfd, err := pidfdOpen(guardPID)
