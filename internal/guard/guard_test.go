@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"pgha/internal/clock"
+	"pgha/internal/guard/client"
 )
 
 // value reads one field of the agent's printed state.
@@ -95,6 +96,9 @@ func TestArmAndDisarm(t *testing.T) {
 	a.refused("promote", "refused") // not armed
 	armed := clock.Now()
 	a.must("arm 5000")
+	if got := a.must("fired"); got != "fast" {
+		t.Errorf("fired %s, want fast", got)
+	}
 	if got := a.must("exited"); got != "status=exit:0 stage=fast lost=false" {
 		t.Errorf("exit: %s", got)
 	}
@@ -294,10 +298,33 @@ func TestLeavesNothing(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(b.dir, "state", "guard.sock")); !os.IsNotExist(err) {
 		t.Errorf("socket: %v", err)
 	}
-	last, err := os.ReadFile(filepath.Join(b.dir, "state", "guard.last"))
-	must(t, err)
-	if !strings.Contains(string(last), " status=exit:0 ") {
-		t.Errorf("last state: %s", last)
+	last, ok, err := client.LastState(b.dir + "/state")
+	if err != nil || !ok || last.Status != "exit:0" || last.GuardPID != guardPID || !last.Fenced {
+		t.Errorf("last state: %+v %v %v", last, ok, err)
 	}
 	a.refused("connect 1", "noguard")
+}
+
+// The postmaster alone is killed (the kernel was out of memory, say): the
+// guard ends the backends that would go on, and reports.
+func TestPostmasterKilled(t *testing.T) {
+	t.Parallel()
+	b := newBox(t)
+	a := b.agent()
+	_, postgres := b.startPrimary(a, 60000)
+	p := b.pipeline()
+	b.until("rows", soon(), func() bool { rows, _ := p.acknowledged(); return rows > 10 })
+	must(t, syscall.Kill(postgres, syscall.SIGKILL))
+	if got := a.must("exited"); got != "status=signal:9 stage=none lost=false" {
+		t.Errorf("exit: %s", got)
+	}
+	if left := b.tree(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	a.must("spawn 2")
+	a.must("arm 60000")
+	a.must("start primary") // at once: no zombie, no shared memory in its way
+	b.awaitSQL("select pg_is_in_recovery()", "f")
+	a.must("kill")
+	a.must("exited")
 }

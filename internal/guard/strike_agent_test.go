@@ -125,6 +125,13 @@ func (a *strikeAgent) do(verb string, args []string) (string, error) {
 		case <-ctx.Done():
 			return "", ctx.Err()
 		}
+	case "fired":
+		select {
+		case s := <-a.c.Fired():
+			return s.String(), nil
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
 	case "state":
 		s, err := a.c.State(ctx)
 		return fmt.Sprintf("%+v", s), err

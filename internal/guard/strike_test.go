@@ -201,6 +201,9 @@ func (r *strikeRun) awaitDeath(struckAt clock.Instant) {
 		if at := r.deadline.Add(-fastLead); clock.Now().Before(at) {
 			r.t.Errorf("stopped %v before the fast stop was due", at.Sub(clock.Now()))
 		}
+		if text, _ := os.ReadFile(r.dir + "/log"); !strings.Contains(string(text), "received fast shutdown request") {
+			r.t.Error("PostgreSQL was not asked to stop cleanly first")
+		}
 	}
 }
 
