@@ -146,7 +146,7 @@ func start(t *testing.T, a *testAgent, change func(*Options)) (*Server, string) 
 	}
 	o := Options{
 		Config: config.RestAPI{Listen: "127.0.0.1:0"}, Backend: a, Clock: clock.System{},
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Version: "0.1.0",
+		Log: quiet(), Version: "0.1.0",
 	}
 	if change != nil {
 		change(&o)
@@ -166,6 +166,8 @@ func start(t *testing.T, a *testAgent, change func(*Options)) (*Server, string) 
 	})
 	return s, "http://" + s.Addr().String()
 }
+
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 // ask sends one request and returns code and body.
 func ask(t *testing.T, method, url, body string) (int, string) {
