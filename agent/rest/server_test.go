@@ -75,6 +75,7 @@ func TestWire(t *testing.T) {
 		{"two requests on one connection", "GET /leader HTTP/1.1\r\nHost: x\r\n\r\nGET /replica HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200", []string{"HTTP/1.1 503"}, nil, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel() // most of the time is waiting whether the server closes
 			got, closed := raw(t, url, tc.request)
 			if !strings.HasPrefix(got, tc.first) {
 				t.Errorf("answer %.200q, want %q", got, tc.first)
