@@ -94,17 +94,16 @@ func (s *Server) roleByFiles(ctx context.Context) (postgres.Role, error) {
 func (s *Server) adoptSettings(ctx context.Context, standby bool) error {
 	adopted, recovery := map[string]string{}, map[string]string{}
 	err := s.withLocal(ctx, func(c *pgx.Conn) error {
-		rows, err := c.Query(ctx, `SELECT lower(name), current_setting(name), COALESCE(source, ''), COALESCE(sourcefile, ''), setting = COALESCE(boot_val, '')
+		rows, err := c.Query(ctx, `SELECT lower(name), current_setting(name), COALESCE(source, ''), COALESCE(sourcefile, '')
 			FROM pg_settings WHERE context <> 'internal' AND source NOT IN ('default', 'override', 'client', 'session')`)
 		if err != nil {
 			return err
 		}
 		var name, value, source, file string
-		var isDefault bool
-		_, err = pgx.ForEachRow(rows, []any{&name, &value, &source, &file, &isDefault}, func() error {
+		_, err = pgx.ForEachRow(rows, []any{&name, &value, &source, &file}, func() error {
 			switch {
 			case postgres.IsRecoveryGUC(name):
-				if !isDefault && file == s.confFile() || source == "command line" {
+				if file == s.confFile() || source == "command line" {
 					recovery[name] = value
 				}
 			case postgres.IsControlledGUC(name), source == "command line", strings.HasPrefix(source, "environment"), file == s.confFile():
