@@ -65,11 +65,14 @@ const (
 	KeyFailsafe   Key = "failsafe"
 )
 
-// Write is one change of one key that carries no lease.
+// Write is one change of one key.
 type Write struct {
 	Key Key
 	// Value to put; nil deletes the key.
 	Value []byte
+	// Leased attaches the key to this member's lease, so that it vanishes
+	// with the member. A later put without it detaches the key.
+	Leased bool
 	// Guard must hold or nothing of the whole Apply is done.
 	Guard Guard
 }
