@@ -26,6 +26,7 @@ keys in etcd, same REST API, same commands.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newCtlCommand(outside),
+		newDemoCommand(),
 		newVersionCommand(),
 	)
 	return root
