@@ -72,11 +72,11 @@ func Run(ctx context.Context, o Options) error {
 	if err := preflight(local); err != nil {
 		return err
 	}
-	log, closeLog, err := logging.New(local.Log, o.Stderr)
+	log, output, err := logging.New(local.Log, o.Stderr)
 	if err != nil {
 		return &ExitError{Code: exitConfig, Err: fmt.Errorf("log: %w", err)}
 	}
-	defer closeLog()
+	defer output.Close()
 	for _, w := range local.Warnings {
 		log.Warn(w.String())
 	}
@@ -85,7 +85,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer lock.Close()
-	a := &agent{options: o, log: log, epoch: uint64(clock.Now())}
+	a := &agent{options: o, log: log, output: output, epoch: uint64(clock.Now())}
 	return a.run(ctx, local)
 }
 
@@ -93,6 +93,8 @@ func Run(ctx context.Context, o Options) error {
 type agent struct {
 	options  Options
 	log      *slog.Logger
+	output   *logging.Output
+	life     context.Context
 	epoch    uint64
 	store    *etcd.Store
 	inst     *instance.Server
@@ -112,6 +114,7 @@ type agent struct {
 func (a *agent) run(ctx context.Context, local *config.Local) error {
 	life, end := context.WithCancel(ctx)
 	defer end()
+	a.life = life
 	sleep := newSleeper()
 	a.launcher = newLauncher(client.Options{StateDir: local.Pgha.StateDir, DataDir: local.PostgreSQL.DataDir,
 		Scope: local.Scope, Epoch: a.epoch, Stdout: os.Stdout, Stderr: os.Stderr, Log: a.log}, sleep.Wake)
@@ -227,7 +230,10 @@ func (a *agent) reload() {
 		a.log.Warn(w.String())
 	}
 	a.settings.Reload(local)
-	if err := a.rest.Reconfigure(local.RestAPI); err != nil {
+	if err := a.output.Reconfigure(local.Log); err != nil {
+		a.log.Error("the log keeps its old configuration", "err", err)
+	}
+	if err := a.rest.Reconfigure(a.life, local.RestAPI); err != nil {
 		a.log.Error("the REST API keeps its old configuration", "err", err)
 	}
 	a.log.Info("configuration reloaded")

@@ -241,7 +241,11 @@ func (l *launcher) guardless() bool {
 // adoptPostmaster puts a guard beside a postmaster that somebody else
 // started: the process walk protects it, the parent-death signal cannot.
 func (l *launcher) adoptPostmaster(ctx context.Context, inst *instance.Server) error {
-	pid, ticks, err := inst.Postmaster()
+	pid, alive := inst.Alive()
+	if !alive {
+		return errors.New("the postmaster has ended meanwhile")
+	}
+	ticks, err := client.StartTicks(pid)
 	if err != nil {
 		return err
 	}

@@ -128,3 +128,23 @@ func parseState(line string) (State, error) {
 		MemoryLockNote: values["mlock"], OOMNote: values["oom"],
 	}, nil
 }
+
+// StartTicks reads when a process started, field 22 of /proc/PID/stat: with
+// the pid it names a process for good. Errors: the process is gone.
+func StartTicks(pid int) (uint64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, fmt.Errorf("start time of process %d: %w", pid, err)
+	}
+	// The program's name may hold anything but ends with the last parenthesis.
+	rest := string(text)
+	if i := strings.LastIndexByte(rest, ')'); i >= 0 {
+		rest = rest[i+1:]
+	}
+	fields := strings.Fields(rest)
+	const startTime = 22 - 3 // counted from the field after the name
+	if len(fields) <= startTime {
+		return 0, fmt.Errorf("start time of process %d: unexpected text", pid)
+	}
+	return strconv.ParseUint(fields[startTime], 10, 64)
+}
