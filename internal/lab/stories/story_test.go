@@ -1,6 +1,3 @@
-// Package stories tells what operators live through, one file a story, with
-// real etcd, PostgreSQL and agents. `make short` runs those marked short,
-// `make lab` all.
 package stories
 
 import (
