@@ -201,6 +201,9 @@ func (s *Store) Apply(ctx context.Context, writes ...dcs.Write) error {
 		if w.Guard.Leader && s.member == "" {
 			err = fmt.Errorf("%w: a tool is never the leader", dcs.ErrConflict)
 		}
+		if w.Leased && s.leaseOf(w) == 0 {
+			err = fmt.Errorf("%w: there is no lease to attach the key to", dcs.ErrConflict)
+		}
 	}
 	if err == nil {
 		guards, do := s.writes(writes)
