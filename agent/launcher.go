@@ -143,7 +143,7 @@ func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool
 	case primary:
 		mode = client.Primary
 	}
-	pid, err := c.Start(ctx, client.Command{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: cmd.Dir}, mode)
+	pid, err := c.Start(ctx, client.Command{Path: cmd.Path, Args: append([]string{cmd.Path}, cmd.Args...), Env: cmd.Env, Dir: cmd.Dir}, mode)
 	if err != nil {
 		c.Close()
 		return 0, fmt.Errorf("start %s under the guard: %w", cmd.Path, err)
@@ -208,10 +208,15 @@ func (l *launcher) unhold(ctx context.Context, paused bool) error {
 	switch {
 	case c == nil || !armed:
 		return nil
-	case paused:
-		return c.DisarmForPause(ctx)
 	}
-	return c.Disarm(ctx)
+	disarm := c.Disarm
+	if paused {
+		disarm = c.DisarmForPause
+	}
+	if err := disarm(ctx); err != nil && !errors.Is(err, client.ErrNoGuard) {
+		return err // a guard that is gone needs no disarming
+	}
+	return nil
 }
 
 // allowUnguarded permits (or forbids again) a start as primary before any
