@@ -3,10 +3,11 @@
 //
 // Three layers: built-in defaults, dynamic (the key /config in the DCS),
 // local (file or directory, with PATRONI_* variables on top). What may come
-// from which layer is a table in merge.go (config.md 1.2).
+// from which layer stands in the table of keys, schema_*.go (config.md 1.2).
 package config
 
 import (
+	"strconv"
 	"time"
 )
 
@@ -16,7 +17,7 @@ type Local struct {
 	Path      string
 	Scope     string
 	Name      string
-	Namespace string // normalised: leading slash, no trailing one; default /service
+	Namespace string // normalised: leading slash, no trailing one; default /service; empty for "/"
 
 	RestAPI    RestAPI
 	Etcd3      Etcd3
@@ -30,9 +31,22 @@ type Local struct {
 
 	// Warnings found while reading: unknown, misplaced, ignored keys; one each.
 	Warnings []Finding
-	// Tree is the whole merged document, as PyYAML would have read it.
-	Tree map[string]any
+	// Tree is the whole merged document, as PyYAML would have read it. It
+	// holds passwords: never print it.
+	Tree map[string]any `json:"-"`
+
+	tree    *Node             // Tree with positions
+	environ map[string]string // the variables that are not empty
+	// What only some callers care about: reported by CheckAgent, CheckDCS.
+	agentErrors []*Error
+	dcsErrors   []*Error
 }
+
+// String names the configuration: formatting one must not show its passwords.
+func (l *Local) String() string { return "configuration " + l.Path }
+
+// GoString hides the content from %#v.
+func (l *Local) GoString() string { return "config.Local{Path: " + strconv.Quote(l.Path) + "}" }
 
 // Finding is one remark about a configuration.
 type Finding struct {
@@ -156,6 +170,9 @@ type Bootstrap struct {
 	PgHBA    []string
 	PostInit string
 	Custom   map[string]any // the section of Method, when custom
+	// InitDBError is set when the options for initdb are not usable: a
+	// bootstrap with method initdb must abort with it.
+	InitDBError error
 }
 
 // PostgreSQL is the local part of section postgresql that never comes from
@@ -168,6 +185,8 @@ type PostgreSQL struct {
 	DataDir        string
 	ConfigDir      string
 	PgPass         string
+	ConnectHost    string // ConnectAddress split: what conn_url is made of
+	ConnectPort    int
 	Superuser      Credentials
 	Replication    Credentials
 	Rewind         Credentials // falls back to Superuser
@@ -183,9 +202,16 @@ type Credentials struct {
 
 // Pgha is pgha's own section (rulings 43); Patroni ignores it.
 type Pgha struct {
-	StateDir string // default: systemd's, else <data_dir>.pgha
+	StateDir string // default: systemd's, else <data_dir>.pgha; empty without data_dir
 	Guard    bool   // default true
-	Gate     string
+	Gate     string // as written; booleans read on and off
+
+	// Sections whose readers are other packages; nil when absent.
+	Journal  map[string]any
+	Health   map[string]any
+	Handover map[string]any
+	// UpgradeCommand is upgrade.command.
+	UpgradeCommand string
 }
 
 // Dynamic is the part of the dynamic configuration that is read straight from
@@ -217,6 +243,10 @@ type Dynamic struct {
 
 	// Document is the raw dynamic document these came from.
 	Document map[string]any
+	// Accepted is the document in force for timing, the postgresql section
+	// and the cache file: Document, or the previous one when that was
+	// rejected. Its timing is the adjusted one.
+	Accepted map[string]any
 	// Findings of this document: clamped, unparsable, unsupported values.
 	Findings []Finding
 	// Unsupported lists what pgha cannot do yet (rulings 26): refuse at
@@ -277,15 +307,20 @@ type Effective struct {
 	PrePromote string
 	BeforeStop string
 
-	// Parameters holds every GUC but the recovery ones, values as text ready
-	// for postgresql.conf (not yet quoted). Controlled GUCs are included with
-	// their effective values (config.md 5.1).
+	// Parameters holds every GUC but the recovery ones, names in lower case,
+	// values as text ready for postgresql.conf (not yet quoted). Controlled
+	// GUCs, hba_file and ident_file are included with their effective values
+	// (config.md 5.1, 5.2).
 	Parameters map[string]string
 	// Recovery holds recovery_conf, or the recovery GUCs found in parameters.
 	Recovery map[string]string
 	// PgHBA, PgIdent: nil when the files are not managed.
 	PgHBA   []string
 	PgIdent []string
+	// HBAFileCustom, IdentFileCustom: the user named a file of his own; the
+	// agent never touches it.
+	HBAFileCustom   bool
+	IdentFileCustom bool
 
 	Findings []Finding
 }

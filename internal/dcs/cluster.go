@@ -6,7 +6,6 @@
 package dcs
 
 import (
-	"encoding/json"
 	"time"
 
 	"pgha/internal/postgres"
@@ -57,6 +56,9 @@ type Cluster struct {
 type Initialize struct {
 	// SystemID is the text of the key: empty while a member bootstraps.
 	SystemID postgres.SystemID
+	// Lease is non-zero while a pgha member bootstraps: the claim vanishes
+	// with its member.
+	Lease    LeaseID
 	Revision Revision
 }
 
@@ -161,7 +163,10 @@ type Failover struct {
 	Candidate string
 	// ScheduledAt is zero when the request is for now.
 	ScheduledAt time.Time
-	Revision    Revision
+	// NoZone: scheduled_at names no time zone. ScheduledAt means nothing then;
+	// the leader refuses the request and clears the key.
+	NoZone   bool
+	Revision Revision
 }
 
 // Sync is the synchronous state (synchronous modes follow in a later issue; replicas
@@ -215,11 +220,4 @@ func (c *Cluster) Timeline() postgres.Timeline {
 		return 1
 	}
 	return 0
-}
-
-var _ json.Marshaler = HistoryRow{}
-
-// MarshalJSON writes the wire form, an array of five.
-func (r HistoryRow) MarshalJSON() ([]byte, error) {
-	return json.Marshal([]any{r.Timeline, uint64(r.Switch), r.Reason, r.Timestamp, r.NewLeader})
 }

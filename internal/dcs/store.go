@@ -65,11 +65,15 @@ const (
 	KeyFailsafe   Key = "failsafe"
 )
 
-// Write is one change of one key that carries no lease.
+// Write is one change of one key.
 type Write struct {
 	Key Key
 	// Value to put; nil deletes the key.
 	Value []byte
+	// Leased attaches the key to this member's lease as last granted, so that
+	// it vanishes with the member: call KeepAlive before. Without a lease the
+	// write is refused (ErrConflict). A later put without Leased detaches the key.
+	Leased bool
 	// Guard must hold or nothing of the whole Apply is done.
 	Guard Guard
 }

@@ -100,7 +100,8 @@ func (u *uriReader) params(s string) {
 	if s == "" {
 		return
 	}
-	for i, word := range strings.Split(s, "&") {
+	// libpq accepts one & after the last parameter.
+	for i, word := range strings.Split(strings.TrimSuffix(s, "&"), "&") {
 		key, value, ok := strings.Cut(word, "=")
 		key, err := percentDecode(key)
 		if !ok || key == "" || err != nil || strings.Contains(value, "=") {

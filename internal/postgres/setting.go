@@ -12,7 +12,7 @@ type SettingInfo struct {
 	Context string // internal, postmaster, sighup, superuser-backend, backend, superuser, user
 	Group   string
 	Type    string // as pg_settings.vartype: bool, integer, real, string, enum
-	Reset   string // built-in default; empty when PostgreSQL does not tell
+	Reset   string // meant to be the default, but 15 prints 0 for every number
 	Min     string // of numbers, in the base unit; else empty
 	Max     string
 	Short   string // one sentence

@@ -1,0 +1,233 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"pgha/agent/ha"
+	"pgha/internal/dcs"
+)
+
+// peerBound limits questions to other members (contract: ha-behaviour.md 9.3).
+const peerBound = 2 * time.Second
+
+// execute does what a decision said and puts the outcome into the input.
+// Every call is bounded, while leading by the lease.
+func (l *Loop) execute(parent context.Context, in *ha.Input, action ha.Action) {
+	ctx, cancel := l.bounded(parent, l.settings.RetryTimeout)
+	defer cancel()
+	t := &in.Tried
+	switch a := action.(type) {
+	case ha.Reload:
+		t.Reloaded++
+		in.Cluster = l.load(ctx)
+	case ha.TouchMember:
+		t.Touched = true
+		l.touch(ctx, *in, l.view(*in, ha.Decision{}))
+		in.Cluster = orKeep(l.load(ctx), in.Cluster)
+	case ha.ClaimInitialize:
+		t.Initialize = l.claim(ctx, in)
+	case ha.UnclaimInitialize:
+		t.Initialize = l.apply(ctx, dcs.Write{Key: dcs.KeyInitialize, Guard: dcs.Guard{Revision: a.Revision}})
+	case ha.PutSystemID:
+		t.Initialize = l.apply(ctx, dcs.Write{Key: dcs.KeyInitialize, Value: []byte(a.ID), Guard: dcs.Guard{Absent: a.Absent, Revision: a.Revision}})
+		in.Cluster = orKeep(l.load(ctx), in.Cluster)
+	case ha.RegisterCluster:
+		t.Register = l.apply(ctx,
+			dcs.Write{Key: dcs.KeyInitialize, Value: []byte(a.ID), Guard: dcs.Guard{Revision: a.Revision}},
+			dcs.Write{Key: dcs.KeyConfig, Value: l.Settings.Document()})
+	case ha.RestoreConfig:
+		t.Config = l.apply(ctx, dcs.Write{Key: dcs.KeyConfig, Value: l.Settings.Document(), Guard: dcs.Guard{Absent: a.Revision == 0, Revision: a.Revision}})
+		in.Cluster = orKeep(l.load(ctx), in.Cluster)
+	case ha.RenewLeader:
+		t.Renew = l.renew(ctx, in, a.Status)
+	case ha.AcquireLeader:
+		t.Acquire = l.acquire(ctx)
+	case ha.ReleaseLeader:
+		t.Release = l.release(ctx, in, l.finalStatus(in, a.Optime))
+	case ha.HandOver:
+		t.HandOver = l.handOver(ctx, in, a)
+	case ha.ClearFailover:
+		t.Failover = l.apply(ctx, dcs.Write{Key: dcs.KeyFailover, Value: []byte("{}"), Guard: dcs.Guard{Revision: a.Revision}})
+	case ha.RewriteFailover:
+		t.Failover = l.apply(ctx, dcs.Write{Key: dcs.KeyFailover, Value: dcs.EncodeFailover(&a.Request), Guard: dcs.Guard{Revision: a.Request.Revision}})
+	case ha.WriteHistory:
+		t.History = true
+		l.apply(ctx, dcs.Write{Key: dcs.KeyHistory, Value: dcs.EncodeHistory(a.Rows), Guard: dcs.Guard{Leader: true}})
+	case ha.AskPeers:
+		in.Peers = l.ask(parent, a)
+	default:
+		l.executeLocal(ctx, in, action)
+	}
+}
+
+// executeLocal does what concerns this machine alone.
+func (l *Loop) executeLocal(ctx context.Context, in *ha.Input, action ha.Action) {
+	t := &in.Tried
+	switch a := action.(type) {
+	case ha.Follow:
+		t.Follow = l.Server.Follow(ctx, a.Source)
+	case ha.Examine:
+		t.Examine, t.ExamineWhy = l.Server.Examine(ctx, a.Leader)
+	case ha.SyncSlots:
+		t.Slots = true
+		l.Server.SyncSlots(ctx, a.Want)
+	case ha.CancelJob:
+		l.Server.Cancel()
+		in.Job = l.Server.Job()
+	case ha.SetRole:
+		l.Server.SetRole(a.Role)
+		in.Local.Role = a.Role
+	case ha.Answer:
+		t.Answered = true
+		l.requests.answer(a.Code, a.Text)
+		in.Request = nil
+	default:
+		panic(fmt.Sprintf("agent: no execution for action %T", action))
+	}
+}
+
+// apply writes; the outcome is all that a decision needs.
+func (l *Loop) apply(ctx context.Context, writes ...dcs.Write) ha.Outcome {
+	err := l.Store.Apply(ctx, writes...)
+	if err != nil {
+		l.Log.Warn("write to the DCS", "key", string(writes[0].Key), "err", err)
+	}
+	return outcome(err)
+}
+
+// claim creates the empty initialize key under our lease, and learns its
+// revision: the claim is proven later by lease and revision together.
+func (l *Loop) claim(ctx context.Context, in *ha.Input) ha.Outcome {
+	lease, err := l.Store.KeepAlive(ctx)
+	if err != nil {
+		return ha.Failed
+	}
+	l.lease = lease
+	out := l.apply(ctx, dcs.Write{Key: dcs.KeyInitialize, Value: []byte{}, Leased: true, Guard: dcs.Guard{Absent: true}})
+	in.Cluster = orKeep(l.load(ctx), in.Cluster)
+	return out
+}
+
+// renew keeps the leader key: the store's answer first, then the guard, then
+// everything else (rulings 3).
+func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.Outcome {
+	lease, err := l.Store.RenewLeader(ctx, *in.Cluster.Leader)
+	switch out := outcome(err); out {
+	case ha.Refused:
+		l.leaderUntil = 0
+		return out
+	case ha.Failed:
+		l.Log.Warn("could not renew the leader key", "err", err)
+		return out
+	}
+	l.hold(ctx, lease)
+	if status != nil {
+		l.writeStatus(ctx, *status)
+	}
+	return ha.Done
+}
+
+// hold notes a confirmed lease and extends the guard's deadline with it.
+func (l *Loop) hold(ctx context.Context, lease dcs.Lease) {
+	l.lease, l.leaderUntil = lease, lease.Deadline()
+	if l.settings.Pause {
+		l.Server.Unhold(ctx, true)
+		return
+	}
+	l.Server.Hold(ctx, lease.Deadline(), lease.TTL)
+}
+
+func (l *Loop) writeStatus(ctx context.Context, s dcs.Status) {
+	text := dcs.EncodeStatus(s)
+	if string(text) == l.lastStatus {
+		return
+	}
+	if l.apply(ctx, dcs.Write{Key: dcs.KeyStatus, Value: text, Guard: dcs.Guard{Leader: true}}) == ha.Done {
+		l.lastStatus = string(text)
+	}
+}
+
+func (l *Loop) acquire(ctx context.Context) ha.Outcome {
+	lease, err := l.Store.AcquireLeader(ctx)
+	out := outcome(err)
+	if out == ha.Done {
+		l.hold(ctx, lease)
+	} else if out == ha.Failed {
+		l.Log.Warn("could not take the leader key", "err", err)
+	}
+	return out
+}
+
+// release gives the key up. Whatever comes back, we no longer count on it.
+func (l *Loop) release(ctx context.Context, in *ha.Input, final []dcs.Write) ha.Outcome {
+	err := l.Store.ReleaseLeader(ctx, final...)
+	l.leaderUntil = 0
+	if errors.Is(err, dcs.ErrConflict) {
+		return ha.Done // it is not ours any more: what we wanted
+	}
+	if err != nil {
+		l.Log.Warn("could not release the leader key", "err", err)
+	}
+	return outcome(err)
+}
+
+func (l *Loop) handOver(ctx context.Context, in *ha.Input, a ha.HandOver) ha.Outcome {
+	err := l.Store.HandOver(ctx, a.To, l.finalStatus(in, a.Optime)...)
+	out := outcome(err)
+	if out != ha.Refused {
+		l.leaderUntil = 0
+	}
+	if err != nil {
+		l.Log.Warn("could not hand the leader key over", "member", a.To.Name, "err", err)
+	} else {
+		l.Log.Info("handed the leader key over to " + a.To.Name)
+	}
+	return out
+}
+
+// finalStatus publishes where the leader's log ended; other fields of the
+// key are kept (contract: dcs-layout.md section 2, status).
+func (l *Loop) finalStatus(in *ha.Input, optime dcs.LSN) []dcs.Write {
+	if optime == 0 || in.Cluster == nil {
+		return nil
+	}
+	s := in.Cluster.Status
+	s.Optime = max(optime, s.Optime)
+	l.lastStatus = ""
+	return []dcs.Write{{Key: dcs.KeyStatus, Value: dcs.EncodeStatus(s)}}
+}
+
+func (l *Loop) ask(parent context.Context, a ha.AskPeers) []ha.Peer {
+	ctx, cancel := l.bounded(parent, peerBound)
+	defer cancel()
+	answers := l.Peers.Ask(ctx, a.Members, a.Slow)
+	if answers == nil {
+		answers = []ha.Peer{}
+	}
+	return answers
+}
+
+// outcome sorts a store's error into what decisions distinguish. An unknown
+// outcome is Failed: the decision reads again before it acts.
+func outcome(err error) ha.Outcome {
+	switch {
+	case err == nil:
+		return ha.Done
+	case dcs.Failed(err):
+		return ha.Failed
+	default:
+		return ha.Refused
+	}
+}
+
+func orKeep(fresh, old *dcs.Cluster) *dcs.Cluster {
+	if fresh == nil {
+		return old
+	}
+	return fresh
+}
+
+func actionName(a ha.Action) string { return fmt.Sprintf("%T", a) }

@@ -1,0 +1,203 @@
+package ha
+
+import (
+	"hash/fnv"
+
+	"pgha/internal/dcs"
+	"pgha/internal/postgres"
+)
+
+// withoutData is section 3: this member has no data to run on.
+func withoutData(in Input) Decision {
+	switch {
+	case in.holder():
+		// 2, step 10: leftovers of PostgreSQL first, the key second.
+		if in.Local.Alive {
+			return startJob(in, JobSpec{Kind: JobStop, Name: "stop without data directory", Mode: StopImmediate},
+				Reason{Code: ReleasedDataEmpty})
+		}
+		if in.Tried.Release == NotTried {
+			return act(in, ReleaseLeader{}, Reason{Code: ReleasedDataEmpty})
+		}
+		return rest(in, Reason{Code: ReleasedDataEmpty})
+	case in.Local.Data == DataUnreadable:
+		return rest(in, Reason{Code: DataUnreachable, Detail: "see the log"}).
+			noting("the data directory cannot be read")
+	case in.Settings.Pause:
+		return rest(in, Reason{Code: PausedDataEmpty})
+	case in.Local.Data == DataHalfBootstrapped:
+		return startJob(in, JobSpec{Kind: JobUnbootstrap, Name: string(JobUnbootstrap)},
+			Reason{Code: Stepping, Detail: "moving aside what a bootstrap that was cut short left behind"})
+	case in.Now.Before(in.Memory.RetryAfter):
+		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "failed to bootstrap ...; next attempt follows"}).
+			noting("creating the replica failed; see the log")
+	case in.Cluster.Leader != nil:
+		return clone(in)
+	case claimedByUs(in):
+		return startJob(in, JobSpec{Kind: JobBootstrap, Name: string(JobBootstrap)}, Reason{Code: Bootstrapping})
+	case in.Cluster.Initialize == nil && in.CanBootstrap && !in.Tags.NoFailover:
+		return raceToInitialize(in)
+	default:
+		return rest(in, Reason{Code: WaitingForBootstrap})
+	}
+}
+
+// raceToInitialize is the bootstrap race: the empty initialize key, created
+// under our lease so that it vanishes by itself if we die (pitfall 174).
+func raceToInitialize(in Input) Decision {
+	if in.Tried.Initialize == NotTried {
+		return do(in, ClaimInitialize{}, "nobody has initialised this cluster")
+	}
+	// Refused, or of unknown outcome: the next cycle reads whose it is.
+	return restFor(in, retryPause, Reason{Code: InitializeLost})
+}
+
+// claimedByUs: the empty initialize key stands under our own lease.
+func claimedByUs(in Input) bool {
+	init := in.Cluster.Initialize
+	return init != nil && init.SystemID == "" && init.Lease != 0 && init.Lease == in.Lease
+}
+
+// clone chooses where from (3.2): a running member tagged clonefrom, else the leader.
+func clone(in Input) Decision {
+	var offers []dcs.Member
+	for _, m := range in.Cluster.Members {
+		if m.Name != in.Self && m.Name != in.Cluster.Leader.Name && m.ConnURL != "" &&
+			m.State == postgres.StateRunning && truthy(m.Tags["clonefrom"]) {
+			offers = append(offers, m)
+		}
+	}
+	source := in.Cluster.LeaderMember()
+	kind := "leader"
+	if len(offers) > 0 {
+		// Spread several new replicas over the sources without a dice.
+		h := fnv.New32a()
+		h.Write([]byte(in.Self))
+		source, kind = &offers[int(h.Sum32())%len(offers)], "replica"
+	}
+	if source == nil || source.ConnURL == "" {
+		return restFor(in, retryPause, Reason{Code: WaitingForBootstrap})
+	}
+	name := "bootstrap from " + kind + " '" + source.Name + "'"
+	return startJob(in, JobSpec{Kind: JobClone, Name: name, Source: source}, Reason{Code: Cloning, Name: name})
+}
+
+// afterBootstrap is the end of a bootstrap, good or bad (3.3).
+func afterBootstrap(in Input) Decision {
+	if in.Memory.BootstrapFailed {
+		return undoBootstrap(in)
+	}
+	if in.Tried.Acquire == Done || in.holder() {
+		in.Memory.BootstrapDone = false
+		return rest(in, Reason{Code: Initialized})
+	}
+	ours := in.Cluster.Initialize != nil && in.Cluster.Initialize.SystemID == in.Local.SystemID
+	claimed := claimedByUs(in)
+	switch {
+	case in.Tried.Register == Done || ours:
+		if in.Tried.Acquire == NotTried {
+			return do(in, AcquireLeader{}, "the new cluster's first leader")
+		}
+		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "the new cluster is registered; the leader key could not be taken yet"})
+	case !in.Local.Primary():
+		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "waiting for end of recovery after bootstrap"})
+	case claimed && in.Tried.Register == NotTried:
+		return do(in, RegisterCluster{ID: in.Local.SystemID, Revision: in.Cluster.Initialize.Revision}, "bootstrap finished")
+	case claimed:
+		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "the new cluster could not be registered yet"})
+	default:
+		// Our claim ran out meanwhile: somebody else may bootstrap.
+		in.Memory.BootstrapDone, in.Memory.BootstrapFailed = false, true
+		return undoBootstrap(in).saying(Line{Error, "the claim on initialize was lost during the bootstrap; giving this data directory up"})
+	}
+}
+
+// undoBootstrap cleans up and lets the next member try: data aside, then the
+// key, then the end of this agent with the cause (3.3, last table).
+func undoBootstrap(in Input) Decision {
+	if !in.Memory.BootstrapCleaned {
+		return startJob(in, JobSpec{Kind: JobUnbootstrap, Name: string(JobUnbootstrap)}, Reason{Code: BootstrapFailed}).
+			saying(Line{Info, "removing initialize key after failed attempt to bootstrap the cluster"})
+	}
+	init := in.Cluster.Initialize
+	if claimedByUs(in) && in.Tried.Initialize == NotTried {
+		return do(in, UnclaimInitialize{Revision: init.Revision}, "let the next member try")
+	}
+	return act(in, Exit{Code: 1}, Reason{Code: BootstrapFailed})
+}
+
+// foreignCluster says whether the system identifier forbids going on (3.1).
+func foreignCluster(in Input) bool {
+	if in.Local.Data == DataForeign || !in.Local.SystemID.Valid() {
+		return true
+	}
+	init := in.Cluster.Initialize
+	if init != nil && init.SystemID.Valid() {
+		return init.SystemID != in.Local.SystemID
+	}
+	return in.unlocked() && !in.Settings.Pause && in.Tried.Initialize != Done
+}
+
+// wrongSystem is section 3.1.
+func wrongSystem(in Input) Decision {
+	init := in.Cluster.Initialize
+	switch {
+	case in.Local.Data == DataForeign || !in.Local.SystemID.Valid():
+		// A holder does not refresh: its key runs out.
+		return rest(in, Reason{Code: SystemIDInvalid}).noting("the data directory holds no usable PostgreSQL data; reinitialize it with `pgha ctl reinit`")
+	case init != nil && init.SystemID.Valid() && !in.Settings.Pause:
+		return act(in, Exit{Code: 1}, Reason{Code: SystemIDMismatch, Detail: string(init.SystemID) + " != " + string(in.Local.SystemID)}).
+			saying(Line{Critical, "system ID mismatch, node " + in.Self + " belongs to a different cluster: " + string(init.SystemID) + " != " + string(in.Local.SystemID)})
+	case init != nil && init.SystemID.Valid():
+		warn := Line{Warning, "system ID has changed while in paused mode. Patroni will exit when resuming unless system ID is reset: " +
+			string(init.SystemID) + " != " + string(in.Local.SystemID)}
+		if in.holder() && in.Tried.Release == NotTried {
+			return act(in, ReleaseLeader{}, Reason{Code: ReleasedMismatch}).saying(warn)
+		}
+		return rest(in, Reason{Code: ReleasedMismatch}).saying(warn)
+	case in.Local.Alive && in.Local.InRecovery && streamedLately(in):
+		// Rulings 16: a standby of a living primary registers nothing.
+		return rest(in, Reason{Code: WaitForPrimary, Detail: "the upstream in primary_conninfo"}).
+			noting("the cluster is unknown to the DCS; start the agent of the member running as primary first")
+	case in.Tried.Initialize == NotTried:
+		put := PutSystemID{ID: in.Local.SystemID, Absent: init == nil}
+		if init != nil {
+			put.Revision = init.Revision
+			if init.SystemID == "" && init.Lease != 0 && !claimedByUs(in) {
+				return rest(in, Reason{Code: WaitingForBootstrap}) // a living member is at it
+			}
+		}
+		return do(in, put, "the cluster is not registered")
+	default:
+		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "the cluster could not be registered in the DCS yet"})
+	}
+}
+
+// streamedLately: the WAL receiver is or was connected within ttl, so a
+// primary without a key is probably alive.
+func streamedLately(in Input) bool {
+	return in.Local.Streaming ||
+		!in.Local.StreamedAt.IsZero() && in.Now.Sub(in.Local.StreamedAt) < in.Settings.TTL
+}
+
+// startJob begins a long action; it ends the cycle with the given reason.
+func startJob(in Input, spec JobSpec, r Reason) Decision { return act(in, StartJob{Job: spec}, r) }
+
+// truthy is how tags are read: anything that is not empty, zero or false (config.md 3.5).
+func truthy(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return false
+	case bool:
+		return v
+	case string:
+		return v != ""
+	case int:
+		return v != 0
+	case int64:
+		return v != 0
+	case float64:
+		return v != 0
+	}
+	return true
+}

@@ -1,0 +1,191 @@
+package ha
+
+import (
+	"time"
+
+	"pgha/internal/dcs"
+)
+
+// Decide says what this member should do next, and why. It knows nothing but
+// in. The shell executes the action, puts its outcome into the input, and
+// asks again until the action is Rest or Exit: that is one cycle.
+//
+// The order of the arms is that of section 2; each arm is a file.
+func Decide(in Input) Decision {
+	in.Memory = remember(in)
+	in.Finished = nil
+	switch {
+	case in.Shutdown != ShutdownNone:
+		return shuttingDown(in)
+	case in.Memory.Demotion != nil:
+		return demoting(in)
+	case in.Cluster == nil || in.Tried.Renew == Failed:
+		return dcsUnreachable(in)
+	case in.Cluster.Member(in.Self) == nil && !in.Tried.Touched:
+		return do(in, TouchMember{}, "own member key is missing")
+	case in.holder() && registrationDue(in):
+		return restoreRegistration(in)
+	case in.Request != nil && !in.Tried.Answered:
+		return onRequest(in)
+	case in.Job != nil:
+		return duringJob(in)
+	case in.Tried.Renew == Refused && in.Local.Alive:
+		return lostKey(in)
+	case in.Memory.BootstrapDone || in.Memory.BootstrapFailed:
+		return afterBootstrap(in)
+	case isStarting(in) && in.holder():
+		return startingAsHolder(in)
+	case in.Local.Data == DataEmpty || in.Local.Data == DataHalfBootstrapped || in.Local.Data == DataUnreadable:
+		return withoutData(in)
+	case foreignCluster(in):
+		return wrongSystem(in)
+	case !in.Local.Alive:
+		return notRunning(in)
+	case in.Cluster.Leader == nil:
+		return leaderless(in)
+	case in.holder():
+		return leading(in)
+	default:
+		return following(in)
+	}
+}
+
+// remember brings Memory up to date with what the cycle saw: the last view
+// with a leader, how long there has been none, and how a job ended.
+func remember(in Input) Memory {
+	m := in.Memory
+	if in.Cluster != nil {
+		if in.Cluster.Leader != nil {
+			m.LastLed = in.Cluster
+			m.UnlockedSince = 0
+			m.Released = 0
+		} else if m.UnlockedSince.IsZero() {
+			m.UnlockedSince = in.Now
+		}
+		if m.Paused && !in.Settings.Pause { // leaving pause: trust nothing from before it (12)
+			m.Rewind, m.RewindWhy = RewindInitial, ""
+			if in.Local.Alive && in.Local.InRecovery {
+				m.Rewind = RewindCheck
+			}
+		}
+		m.Paused = in.Settings.Pause
+	}
+	m = rememberExamined(in, m)
+	if in.Finished != nil {
+		m = absorb(in, m, *in.Finished)
+	}
+	if m.Recovering && in.Job == nil && !isStarting(in) && in.Local.Alive {
+		// 5.3: running. A rewind that worked is over with it.
+		m.Recovering, m.CrashRecovered, m.FailedStarts = false, false, 0
+		if m.Rewind == RewindSuccess {
+			m.Rewind, m.RewindWhy = RewindInitial, ""
+		}
+	}
+	return m
+}
+
+// absorb draws the consequences of a finished job.
+func absorb(in Input, m Memory, r JobResult) Memory {
+	switch r.Kind {
+	case JobBootstrap:
+		m.BootstrapDone, m.BootstrapFailed = r.OK, !r.OK
+	case JobUnbootstrap:
+		m.BootstrapCleaned = true
+	case JobClone, JobReinit:
+		if r.OK {
+			m.Rewind, m.RewindWhy = RewindInitial, ""
+			m.Recovering, m.CrashRecovered, m.FailedStarts, m.RetryAfter = false, false, 0, 0
+		} else {
+			m.RetryAfter = in.Now.Add(retryPause)
+		}
+	case JobStartPrimary, JobStartStandby, JobRestart, JobFollow:
+		m.Recovering = true
+		if !r.OK {
+			m.FailedStarts++
+			m.RetryAfter = in.Now.Add(retryPause)
+		}
+	case JobCrashRecovery:
+		m.CrashRecovered = true
+	case JobPromote:
+		if r.OK {
+			m.Rewind, m.RewindWhy = RewindInitial, ""
+		}
+	case JobRewind:
+		m = absorbRewind(in, m, r)
+	case JobStop:
+		m = absorbStop(in, m, r)
+	}
+	return m
+}
+
+// retryPause keeps attempts apart that just failed: a wake-up must not turn
+// them into a hot loop.
+const retryPause = 2 * time.Second
+
+// holder says whether the leader key names this member in the view of this cycle.
+func (in Input) holder() bool {
+	return in.Cluster != nil && in.Cluster.Leader != nil && in.Cluster.Leader.Name == in.Self &&
+		in.Tried.Renew != Refused && in.Tried.Release != Done && in.Tried.HandOver != Done
+}
+
+// unlocked says whether nobody holds the leader key.
+func (in Input) unlocked() bool {
+	return in.Cluster != nil && (in.Cluster.Leader == nil || in.Tried.Release == Done)
+}
+
+// registrationDue says whether the holder must put initialize or config
+// right (2, steps 4 and 5).
+func registrationDue(in Input) bool {
+	c := in.Cluster
+	if in.Job != nil || !in.Local.SystemID.Valid() {
+		return false
+	}
+	noID := c.Initialize == nil || !c.Initialize.SystemID.Valid()
+	noConfig := c.Config == nil || !c.Config.Valid
+	return noID && in.Tried.Initialize == NotTried || noConfig && in.Tried.Config == NotTried
+}
+
+func restoreRegistration(in Input) Decision {
+	c := in.Cluster
+	if in.Tried.Initialize == NotTried && (c.Initialize == nil || !c.Initialize.SystemID.Valid()) {
+		put := PutSystemID{ID: in.Local.SystemID, Absent: c.Initialize == nil}
+		if c.Initialize != nil {
+			put.Revision = c.Initialize.Revision
+		}
+		return do(in, put, "initialize is missing or damaged")
+	}
+	var rev dcs.Revision
+	if c.Config != nil {
+		rev = c.Config.Revision
+	}
+	return do(in, RestoreConfig{Revision: rev}, "config is missing or damaged")
+}
+
+// do is a step within a cycle.
+func do(in Input, a Action, why string) Decision {
+	return Decision{Action: a, Reason: Reason{Code: Stepping, Self: in.Self, Detail: why}, Memory: in.Memory}
+}
+
+// act is an action that carries the cycle's reason.
+func act(in Input, a Action, r Reason) Decision {
+	r.Self = in.Self
+	return Decision{Action: a, Reason: r, Memory: in.Memory}
+}
+
+// rest ends the cycle.
+func rest(in Input, r Reason) Decision { return act(in, Rest{}, r) }
+
+// restFor ends the cycle and asks for the next one after d at the latest.
+func restFor(in Input, d time.Duration, r Reason) Decision { return act(in, Rest{Again: d}, r) }
+
+// saying adds log lines in front of what the decision already says.
+func (d Decision) saying(lines ...Line) Decision {
+	d.Says = append(append([]Line(nil), lines...), d.Says...)
+	return d
+}
+
+// noting sets the line shown to people.
+func (d Decision) noting(note string) Decision {
+	d.Note = note
+	return d
+}

@@ -1,0 +1,142 @@
+package ha
+
+import (
+	"time"
+
+	"pgha/internal/postgres"
+)
+
+// checkpointPoll is how often candidates are asked for the shutdown
+// checkpoint while clients wait for a new primary.
+const checkpointPoll = 25 * time.Millisecond
+
+// lastAsk is how long a stopped leader still asks for a candidate that has
+// everything before it gives the key up regardless (rulings 19).
+const lastAsk = time.Second
+
+// demote begins a step-down (14): arm the divergence check, stop PostgreSQL.
+// A job under way is cancelled first; the step-down follows when it has ended.
+func demote(in Input, mode DemotionMode, r Reason) Decision {
+	if in.Job != nil {
+		if in.Job.Canceled {
+			return rest(in, Reason{Code: JobInProgress, Name: in.Job.Name})
+		}
+		return act(in, CancelJob{}, Reason{Code: LostDuring, Name: in.Job.Name})
+	}
+	in.Memory.Rewind, in.Memory.RewindWhy = RewindCheck, ""
+	in.Memory.Demotion = &Demotion{Mode: mode, Since: in.Now}
+	spec := JobSpec{Kind: JobStop, Name: "demote", Mode: StopFast}
+	switch mode {
+	case DemoteGraceful:
+		spec.Name, spec.Checkpoint = requestName(in.Cluster.Failover)+": demote", true
+	case DemoteImmediate, DemoteImmediateNoLock:
+		spec.Mode = StopImmediate
+	}
+	return startJob(in, spec, r).saying(Line{Info, "Demoting self (" + string(mode) + ")"})
+}
+
+// absorbStop notes how the stop of a demotion ended.
+func absorbStop(in Input, m Memory, r JobResult) Memory {
+	if m.Demotion == nil {
+		m.StopFailed = !r.OK
+		return m
+	}
+	d := *m.Demotion
+	if !r.OK {
+		// Still running: the key stays, the next cycles see what is true.
+		m.Demotion, m.StopFailed = nil, true
+		return m
+	}
+	d.Stopped, d.Down, d.Checkpoint = true, in.Now, r.CheckpointLSN
+	m.Demotion = &d
+	return m
+}
+
+// demoting leads a step-down to its end. The key is kept, and renewed, until
+// somebody else has everything or PostgreSQL is down.
+func demoting(in Input) Decision {
+	d := *in.Memory.Demotion
+	if in.Tried.Renew == Refused {
+		d.Released = true
+	}
+	in.Memory.Demotion = &d
+	if in.holder() && !d.Released && d.Mode != DemoteImmediateNoLock && in.Tried.Renew == NotTried {
+		return do(in, RenewLeader{}, "stepping down, the key is still ours")
+	}
+	if in.Job != nil {
+		return duringStop(in, d)
+	}
+	if !d.Stopped { // the agent was told otherwise, or the job never began
+		in.Memory.Demotion = nil
+		return restFor(in, checkpointPoll, Reason{Code: RetryLater, Detail: "the demotion did not begin; looking again"})
+	}
+	switch d.Mode {
+	case DemoteGraceful:
+		if in.holder() && !d.Released && in.Cluster != nil {
+			return giveUpKey(in, d, d.Checkpoint, in.Now.Sub(d.Down) >= lastAsk)
+		}
+	case DemoteImmediate:
+		if in.holder() && !d.Released && in.Tried.Release == NotTried {
+			return do(in, ReleaseLeader{}, "stopped").saying(Line{Info, "Leader key released"})
+		}
+	}
+	return demoted(in, d)
+}
+
+// duringStop: PostgreSQL is going down. In a switchover the key changes
+// hands as soon as the candidate has the shutdown checkpoint.
+func duringStop(in Input, d Demotion) Decision {
+	if d.Mode == DemoteGraceful && in.Job.Phase == PhaseShutDown && in.holder() && !d.Released {
+		return giveUpKey(in, d, in.Job.CheckpointLSN, false)
+	}
+	name := in.Job.Name
+	if in.holder() && in.Tried.Renew == Done {
+		return rest(in, Reason{Code: RenewedDuring, Name: name})
+	}
+	return rest(in, Reason{Code: JobInProgress, Name: name})
+}
+
+// giveUpKey hands the key to a candidate that has the shutdown checkpoint
+// (rulings 18, 19). last: do not wait for one any longer.
+func giveUpKey(in Input, d Demotion, checkpoint postgres.LSN, last bool) Decision {
+	if in.Tried.HandOver == Done || in.Tried.Release == Done {
+		d.Released = true
+		in.Memory.Demotion = &d
+		in.Memory.Released = in.Now
+		return restFor(in, checkpointPoll, Reason{Code: SwitchoverDemoting, Name: requestName(in.Cluster.Failover)})
+	}
+	if in.Peers == nil {
+		return do(in, AskPeers{Members: candidates(in, d.Candidate)}, "who has the shutdown checkpoint")
+	}
+	ready := healthy(in, d.Candidate, checkpoint)
+	if len(ready) == 0 && !last {
+		return restFor(in, checkpointPoll, Reason{Code: SwitchoverHandingOver, Name: requestName(in.Cluster.Failover), Member: d.Candidate})
+	}
+	if len(ready) > 0 && ready[0].Pgha && in.Tried.HandOver == NotTried {
+		if m := in.Cluster.Member(ready[0].Name); m != nil && m.Lease != 0 {
+			d.HandedTo = m.Name
+			in.Memory.Demotion = &d
+			return do(in, HandOver{To: *m, Optime: checkpoint}, "the candidate has everything")
+		}
+	}
+	if in.Tried.Release == NotTried {
+		return do(in, ReleaseLeader{Optime: checkpoint}, "stepping down").saying(Line{Info, "Leader key released"})
+	}
+	return restFor(in, checkpointPoll, Reason{Code: RetryLater, Detail: "the leader key could not be released yet"})
+}
+
+// demoted ends a step-down: what follows is the ordinary return as a standby.
+func demoted(in Input, d Demotion) Decision {
+	in.Memory.Demotion = nil
+	if d.Mode == DemoteImmediate {
+		in.Memory.Released = in.Now
+	}
+	if d.Mode == DemoteOffline && in.Cluster == nil {
+		// Read-only service while the DCS is away; no source is known to be good.
+		return startJob(in, JobSpec{Kind: JobStartStandby, Name: "starting after demotion", Role: postgres.RoleReplica}, Reason{Code: DemotedNoDCS})
+	}
+	if in.Cluster == nil {
+		return rest(in, Reason{Code: NoDCS})
+	}
+	return restartAsStandby(in, false)
+}

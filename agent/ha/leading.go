@@ -1,0 +1,146 @@
+package ha
+
+import (
+	"pgha/internal/dcs"
+	"pgha/internal/postgres"
+)
+
+// leading is section 8 for the holder of the leader key.
+func leading(in Input) Decision {
+	if in.Settings.Pause && !in.Local.Primary() {
+		return pausedHolderStandby(in)
+	}
+	if in.Tried.Renew == NotTried && in.Tried.Acquire != Done {
+		return do(in, RenewLeader{Status: status(in)}, "the leader's cycle")
+	}
+	// A refused renewal never comes here: holder() is false then and Decide
+	// goes on with what the refusal means (lostKey).
+	if d, ok := manualFailover(in); ok {
+		return d
+	}
+	return enforcePrimary(in)
+}
+
+// enforcePrimary makes the holder a primary, and is content when it is one.
+func enforcePrimary(in Input) Decision {
+	acquired := in.Tried.Acquire == Done
+	switch {
+	case in.Local.Primary():
+		if rows := historyDue(in); rows != nil && !in.Tried.History {
+			return do(in, WriteHistory{Rows: rows}, "the timeline history in the DCS is behind")
+		}
+		if in.Local.Role != postgres.RolePrimary {
+			return do(in, SetRole{postgres.RolePrimary}, "running as primary")
+		}
+		if d, ok := slotsStep(in); ok {
+			return d
+		}
+		if acquired {
+			return rest(in, Reason{Code: AcquiredAsPrimary})
+		}
+		d := rest(in, Reason{Code: Leading})
+		if again, ok := scheduleWait(in); ok {
+			d.Action = Rest{Again: again}
+		}
+		return d
+	case isStarting(in):
+		return restFor(in, pollStarting, Reason{Code: Leading})
+	case in.Local.Role == postgres.RolePromoted:
+		return restFor(in, pollStarting, Reason{Code: Leading}) // promotion in progress
+	}
+	code := PromotedWithLock
+	if acquired {
+		code = PromotedByAcquiring
+	}
+	return startJob(in, JobSpec{Kind: JobPromote, Name: string(JobPromote)}, Reason{Code: code})
+}
+
+// pausedHolderStandby: in pause a holder that is no primary gives the key
+// up, unless it waits to be promoted by a manual failover (12).
+func pausedHolderStandby(in Input) Decision {
+	if f := in.Cluster.Failover; f != nil && f.Candidate == in.Self {
+		if in.Tried.Renew == NotTried {
+			return do(in, RenewLeader{}, "the failover candidate in pause")
+		}
+		if in.Local.Running() {
+			return startJob(in, JobSpec{Kind: JobPromote, Name: string(JobPromote)}, Reason{Code: PromotedWithLock})
+		}
+		return rest(in, Reason{Code: WaitingForPromotion})
+	}
+	if in.Tried.Release == NotTried {
+		return act(in, ReleaseLeader{}, Reason{Code: ReleasedNotPrimary})
+	}
+	return rest(in, Reason{Code: ReleasedNotPrimary})
+}
+
+// status is what the leader publishes with a renewal (contract: dcs-layout.md 1.3).
+func status(in Input) *dcs.Status {
+	if !in.Local.Queried || in.Local.Location == 0 {
+		return nil
+	}
+	s := &dcs.Status{Optime: in.Local.Location}
+	if in.Settings.UseSlots {
+		s.Slots = map[string]dcs.LSN{postgres.SlotName(in.Self): in.Local.Location}
+		for name, lsn := range in.Local.Slots {
+			s.Slots[name] = lsn
+		}
+		s.RetainSlots = retained(in)
+	}
+	return s
+}
+
+// historyDue returns the history key's new rows, or nil when it is in order (8).
+func historyDue(in Input) []dcs.HistoryRow {
+	tl := in.Local.Timeline
+	rows := in.Cluster.History
+	if !in.Local.Queried || tl == 0 {
+		return nil
+	}
+	if tl == 1 {
+		if len(rows) > 0 {
+			return []dcs.HistoryRow{}
+		}
+		return nil
+	}
+	if n := len(rows); n > 0 && rows[n-1].Timeline == tl-1 && rows[n-1].NewLeader != "" && rows[n-1].Timestamp != "" {
+		return nil
+	}
+	if len(in.Local.HistoryFile) == 0 {
+		return nil
+	}
+	old := map[postgres.Timeline]dcs.HistoryRow{}
+	for _, r := range rows {
+		old[r.Timeline] = r
+	}
+	var out []dcs.HistoryRow
+	for _, e := range in.Local.HistoryFile {
+		row := dcs.HistoryRow{Timeline: e.Timeline, Switch: e.Switch, Reason: e.Reason}
+		if o, ok := old[e.Timeline]; ok && o.Switch == e.Switch {
+			row.Timestamp, row.NewLeader = o.Timestamp, o.NewLeader
+		}
+		if e.Timeline == tl-1 && row.Timestamp == "" {
+			row.Timestamp, row.NewLeader = in.Wall.Format("2006-01-02T15:04:05.000000-07:00"), in.Self
+		}
+		out = append(out, row)
+	}
+	if keep := in.Settings.MaxTimelinesHistory; keep > 0 && len(out) > keep {
+		out = out[len(out)-keep:]
+	}
+	return out
+}
+
+// lostKey: a renewal was refused, so the key is proven to be another's.
+func lostKey(in Input) Decision {
+	switch {
+	case in.Settings.Pause && in.Local.Primary():
+		return rest(in, Reason{Code: PausedRenewFailed}).saying(Line{Error, "failed to update leader lock"})
+	case isStarting(in):
+		return demote(in, DemoteImmediateNoLock, Reason{Code: StartingLostLock}).
+			saying(Line{Info, "Lost lock while starting up. Demoting self."})
+	case in.Local.Primary():
+		return demote(in, DemoteImmediateNoLock, Reason{Code: DemotedRenewFailed}).
+			saying(Line{Error, "failed to update leader lock"})
+	default:
+		return rest(in, Reason{Code: NotPromotingNoRenew}).saying(Line{Error, "failed to update leader lock"})
+	}
+}

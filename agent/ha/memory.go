@@ -1,0 +1,100 @@
+package ha
+
+import (
+	"pgha/internal/clock"
+	"pgha/internal/dcs"
+	"pgha/internal/postgres"
+)
+
+// Memory is what must outlive a cycle. Decide receives it and returns the
+// next one; nothing else remembers anything for a decision.
+type Memory struct {
+	// LastLed is the last cluster view that had a leader: its members are
+	// asked in a race, and its leader is the former leader.
+	LastLed *dcs.Cluster
+	// UnlockedSince is the first cycle in which nobody held the key; zero
+	// while somebody does.
+	UnlockedSince clock.Instant
+
+	Rewind RewindState
+	// RewindWhy explains Rewind for people.
+	RewindWhy string
+
+	// CheckSince is when a stopped member began to wait for a comparison.
+	CheckSince clock.Instant
+
+	// Recovering: a start was attempted and must be judged (5.3).
+	Recovering bool
+	// CrashRecovered: single-user recovery was done in this episode (5.2).
+	CrashRecovered bool
+	// FailedStarts counts starts that failed in a row.
+	FailedStarts int
+	// RetryAfter keeps failing starts and clones apart.
+	RetryAfter clock.Instant
+
+	// Demotion under way; nil when none.
+	Demotion *Demotion
+	// Released is when we gave the key up on purpose; zero: not lately.
+	Released clock.Instant
+
+	// BootstrapDone: the bootstrap job ended well; the cluster is to be
+	// registered. BootstrapFailed: it is to be undone; BootstrapCleaned: its
+	// data are out of the way.
+	BootstrapDone, BootstrapFailed, BootstrapCleaned bool
+
+	// Paused: the previous cycle was in pause.
+	Paused bool
+
+	// SlotSeen is, on the leader, when each member slot's member was last
+	// there. Copied on write.
+	SlotSeen map[string]clock.Instant
+	// StopFailed: PostgreSQL could not be stopped for a shutdown.
+	StopFailed bool
+}
+
+// RewindState is the divergence state machine (16.1).
+type RewindState int
+
+const (
+	RewindInitial RewindState = iota
+	// RewindCheck: whether we diverged must be examined.
+	RewindCheck
+	RewindNeed
+	RewindNotNeed
+	RewindSuccess
+	RewindFailed
+)
+
+// pending says whether something of section 16 is still to be done.
+func (s RewindState) pending() bool { return s == RewindCheck || s == RewindNeed }
+
+// executed says whether a rewind ran since the last reset.
+func (s RewindState) executed() bool { return s == RewindSuccess || s == RewindFailed }
+
+// DemotionMode is how a primary steps down (14).
+type DemotionMode string
+
+const (
+	DemoteOffline         DemotionMode = "offline"          // DCS unreachable: fast stop, start read-only
+	DemoteGraceful        DemotionMode = "graceful"         // switchover: checkpoint, fast stop, hand over
+	DemoteImmediate       DemotionMode = "immediate"        // crash, timeouts: immediate stop, release
+	DemoteImmediateNoLock DemotionMode = "immediate-nolock" // lock lost: immediate stop
+)
+
+// Demotion is a step-down under way.
+type Demotion struct {
+	Mode DemotionMode
+	// Candidate is the member that a graceful demotion waits for; empty: any.
+	Candidate string
+	Since     clock.Instant
+	// Stopped: the stop job has ended and PostgreSQL is down.
+	Stopped bool
+	// Down is when that was first seen.
+	Down clock.Instant
+	// Checkpoint is the shutdown checkpoint's position; zero until known.
+	Checkpoint postgres.LSN
+	// Released: the key was given up (or was not ours to begin with).
+	Released bool
+	// HandedTo is who got it in a hand-over; empty: it was deleted.
+	HandedTo string
+}

@@ -1,0 +1,120 @@
+package ha
+
+import "pgha/internal/postgres"
+
+// notRunning is section 5: there are data, but no PostgreSQL.
+func notRunning(in Input) Decision {
+	holder := in.holder()
+	if holder && !in.Settings.Pause && in.Tried.Renew == NotTried && in.Tried.Acquire != Done {
+		return do(in, RenewLeader{}, "the leader's PostgreSQL is not running")
+	}
+	if in.Settings.Pause {
+		return pausedNotRunning(in)
+	}
+	m := in.Memory
+	if m.Recovering && !m.Rewind.pending() {
+		return afterFailedStart(in, holder)
+	}
+	if in.Now.Before(m.RetryAfter) {
+		return restFor(in, m.RetryAfter.Sub(in.Now), Reason{Code: StartFailed}).
+			noting("PostgreSQL does not start; see the log")
+	}
+	if holder {
+		if d, ok := restartInPlace(in); ok {
+			return d
+		}
+	}
+	return restartAsStandby(in, holder)
+}
+
+// afterFailedStart judges a start that left no postmaster (5.3).
+func afterFailedStart(in Input, holder bool) Decision {
+	if holder && in.Tried.Release == NotTried {
+		return act(in, ReleaseLeader{}, Reason{Code: ReleasedStartFailed})
+	}
+	in.Memory.Recovering = false
+	code := StartFailed
+	if in.Tried.Release != NotTried {
+		code = ReleasedStartFailed
+	}
+	d := rest(in, Reason{Code: code})
+	if in.Now.Before(in.Memory.RetryAfter) {
+		d.Action = Rest{Again: in.Memory.RetryAfter.Sub(in.Now)}
+	}
+	return d.noting("PostgreSQL does not start; see the log")
+}
+
+// restartInPlace is the holder's crash (5.1): the same server again as
+// primary, at once and without a new timeline, or a hand-over when the
+// operator set primary_start_timeout to 0 and somebody else can lead.
+func restartInPlace(in Input) (Decision, bool) {
+	if in.Settings.PrimaryStartTimeout == 0 {
+		if in.Peers == nil {
+			return do(in, AskPeers{Members: candidates(in, "")}, "is a failover possible"), true
+		}
+		if possible, says := failoverPossible(in, "", 0); possible {
+			return demote(in, DemoteImmediate, Reason{Code: CrashFailover}).
+				saying(append(says, Line{Info, "Primary crashed. Failing over."})...), true
+		}
+		return Decision{}, false
+	}
+	l := in.Local
+	wasPrimary := l.State == postgres.StateCrashed && l.Role == postgres.RolePrimary && !l.RecoverySignal &&
+		(l.Control.unclean() || l.Control == ControlShutDown)
+	if !wasPrimary {
+		return Decision{}, false
+	}
+	return startJob(in, JobSpec{Kind: JobStartPrimary, Name: string(JobStartPrimary),
+		Timeout: in.Settings.PrimaryStartTimeout, Role: postgres.RolePrimary}, Reason{Code: StartingPrimary}).
+		saying(Line{Warning, "Postgresql is not running."}), true
+}
+
+// restartAsStandby is 5.2.
+func restartAsStandby(in Input, holder bool) Decision {
+	m := in.Memory
+	if m.Rewind == RewindFailed {
+		// Rulings 58: half rewritten, perhaps. Never started as a standby.
+		return rest(in, Reason{Code: StayStopped, Detail: "not starting PostgreSQL: pg_rewind failed (" + m.RewindWhy +
+			"); the data directory may be half rewritten. Re-clone it with `pgha ctl reinit`"}).
+			noting("pg_rewind failed: " + m.RewindWhy + "; run `pgha ctl reinit`")
+	}
+	skipRecovery := in.Local.BackupLabel && in.Local.MajorVersion >= 15
+	if in.Local.Control.unclean() && !m.CrashRecovered && !skipRecovery && (in.unlocked() || in.Local.RewindUsable) && !in.Local.RecoverySignal {
+		return startJob(in, JobSpec{Kind: JobCrashRecovery, Name: string(JobCrashRecovery)}, Reason{Code: CrashRecovering})
+	}
+	timeout := in.Settings.PrimaryStartTimeout
+	if holder {
+		in.Memory.Rewind, in.Memory.RewindWhy = RewindInitial, ""
+		return startJob(in, JobSpec{Kind: JobStartStandby, Name: string(JobStartStandby), Timeout: timeout, Role: postgres.RoleReplica},
+			Reason{Code: StartingReadOnly})
+	}
+	if !m.Released.IsZero() && in.unlocked() && in.Now.Sub(m.Released) < releaseWait {
+		// The new leader is about to appear: follow it at once, not nobody first.
+		return restFor(in, releaseWait-in.Now.Sub(m.Released), Reason{Code: WaitingNewLeader})
+	}
+	if !m.Rewind.executed() && m.Rewind != RewindNeed {
+		if m.Rewind != RewindNotNeed {
+			in.Memory.Rewind = RewindCheck
+		}
+	}
+	if d, ok := rewindStep(in); ok {
+		return d
+	}
+	return startJob(in, JobSpec{Kind: JobStartStandby, Name: string(JobStartStandby), Source: followTarget(in), Role: postgres.RoleReplica},
+		Reason{Code: StartingSecondary})
+}
+
+// pausedNotRunning is section 12: a server stopped by hand stays stopped.
+func pausedNotRunning(in Input) Decision {
+	if in.holder() && in.Tried.Release == NotTried {
+		return act(in, ReleaseLeader{}, Reason{Code: ReleasedPausedStopped})
+	}
+	// The one exception: a former primary on its way back after a switchover.
+	if in.Memory.Rewind == RewindSuccess || in.Memory.Rewind.pending() && in.Cluster.Leader != nil && in.Local.RewindUsable {
+		return restartAsStandby(in, false)
+	}
+	if in.Tried.Release != NotTried {
+		return rest(in, Reason{Code: ReleasedPausedStopped})
+	}
+	return rest(in, Reason{Code: PausedStopped})
+}

@@ -1,0 +1,318 @@
+package ha
+
+import (
+	"fmt"
+	"sort"
+	"strconv"
+
+	"pgha/internal/dcs"
+	"pgha/internal/postgres"
+)
+
+// verdict says whether this member may try to create the leader key.
+type verdict struct {
+	ok   bool
+	ask  *AskPeers // answers are needed first
+	says []Line
+}
+
+func yes(says ...Line) verdict { return verdict{ok: true, says: says} }
+func no(says ...Line) verdict  { return verdict{says: says} }
+
+// eligible is section 9.2: the first condition that matches decides.
+func eligible(in Input) verdict {
+	l := in.Local
+	f := in.Cluster.Failover
+	if in.Settings.Pause && !in.Tags.NoFailover && f != nil && f.ScheduledAt.IsZero() {
+		if v, decided := requestedLeader(in); decided {
+			return v
+		}
+	}
+	switch {
+	case isStarting(in):
+		return no()
+	case l.Primary() && in.Settings.Pause:
+		init := in.Cluster.Initialize
+		return verdict{ok: init == nil || init.SystemID == "" || init.SystemID == l.SystemID}
+	case l.Primary():
+		return primaryMayLead(in)
+	case in.Settings.Pause:
+		return no()
+	case in.Tags.NoFailover:
+		return no()
+	case len(in.Settings.Unsupported) > 0:
+		return no(Line{Warning, "not racing for the leader key: " + in.Settings.Unsupported[0].Message})
+	case !in.Memory.Released.IsZero() && in.Now.Sub(in.Memory.Released) < releaseWait:
+		return no()
+	case f != nil && (f.Leader != "" || f.Candidate != ""):
+		if v, decided := requestedLeader(in); decided {
+			return v
+		}
+		return healthiest(in, others(in, f.Leader), false)
+	case !inSync(in):
+		// Rulings 11: a /sync that is there is obeyed, whoever wrote it.
+		return no(Line{Info, "not in /sync: " + in.Cluster.Sync.Leader + " had synchronous standbys and this member is none of them"})
+	}
+	return healthiest(in, others(in, ""), true)
+}
+
+// primaryMayLead: a running primary takes a free key back only if no newer
+// primary existed meanwhile.
+func primaryMayLead(in Input) verdict {
+	cluster := in.Cluster.Timeline()
+	if in.Local.Timeline >= cluster {
+		return yes()
+	}
+	return no(Line{Warning, fmt.Sprintf("My timeline %d is behind last known cluster timeline %d", in.Local.Timeline, cluster)})
+}
+
+// inSync says whether a synchronous state, if any, permits this member to lead.
+func inSync(in Input) bool {
+	s := in.Cluster.Sync
+	if s.Leader == "" || sameName(s.Leader, in.Self) {
+		return true
+	}
+	for _, n := range s.Standbys {
+		if sameName(n, in.Self) {
+			return true
+		}
+	}
+	return false
+}
+
+// requestedLeader is section 10: an operator asked for a change of leader.
+// decided is false when the request does not settle it.
+func requestedLeader(in Input) (v verdict, decided bool) {
+	f := in.Cluster.Failover
+	action := requestName(f)
+	switch {
+	case f.Candidate == in.Self:
+		return yes(Line{Info, fmt.Sprintf("%s: to %s, i am %s", action, f.Candidate, in.Self)}), true
+	case f.Candidate != "" && in.Settings.Pause:
+		if in.Cluster.Member(f.Candidate) == nil && in.Local.Primary() {
+			return verdict{}, false
+		}
+		return no(), true
+	case f.Candidate != "":
+		m := in.Cluster.Member(f.Candidate)
+		if m == nil {
+			return verdict{}, false
+		}
+		if in.Peers == nil {
+			return verdict{ask: &AskPeers{Members: append(others(in, ""), missing(others(in, ""), *m)...), Slow: formerLeader(in)}}, true
+		}
+		if p := peer(in, f.Candidate); p != nil && p.Answered && !p.NoFailover && !p.WatchdogFailed {
+			return no(Line{Info, fmt.Sprintf("%s: to %s, i am %s", action, f.Candidate, in.Self)}), true
+		}
+		return verdict{}, false // named but not healthy: as if nobody was named
+	case in.Settings.Pause:
+		return no(), true
+	case f.Leader == in.Self:
+		// A switchover away from us: only if nobody else can.
+		if in.Peers == nil {
+			return verdict{ask: &AskPeers{Members: candidates(in, "")}}, true
+		}
+		if possible, says := failoverPossible(in, "", 0); possible {
+			return no(says...), true
+		}
+	}
+	return verdict{}, false
+}
+
+// missing returns m as a list unless it is already among have.
+func missing(have []dcs.Member, m dcs.Member) []dcs.Member {
+	for _, h := range have {
+		if h.Name == m.Name {
+			return nil
+		}
+	}
+	return []dcs.Member{m}
+}
+
+// healthiest is section 9.3: nobody reachable is ahead of us, or still a primary.
+func healthiest(in Input, peers []dcs.Member, checkLag bool) verdict {
+	mine := in.Local.Location
+	if checkLag && in.Cluster.Status.Optime > mine &&
+		int64(in.Cluster.Status.Optime-mine) > in.Settings.MaximumLagOnFailover {
+		return no(Line{Info, "My wal position exceeds maximum replication lag"})
+	}
+	if in.Settings.CheckTimeline {
+		switch cluster := in.Cluster.Timeline(); {
+		case in.Local.Timeline == 0:
+			return no(Line{Info, "Can not figure out my timeline"})
+		case in.Local.Timeline < cluster:
+			return no(Line{Info, fmt.Sprintf("My timeline %d is behind last known cluster timeline %d", in.Local.Timeline, cluster)})
+		}
+	}
+	if len(peers) == 0 {
+		return yes()
+	}
+	if in.Peers == nil {
+		return verdict{ask: &AskPeers{Members: peers, Slow: formerLeader(in)}}
+	}
+	former := formerLeader(in)
+	for _, m := range peers {
+		p := peer(in, m.Name)
+		switch {
+		case p == nil || !p.Answered || p.NoFailover || p.WatchdogFailed:
+			continue // neither vote nor veto
+		case p.Primary:
+			return no(Line{Warning, fmt.Sprintf("Primary (%s) is still alive", p.Name)})
+		case p.Location > mine:
+			return no(Line{Info, fmt.Sprintf("Wal position of %s is ahead of my wal position", p.Name)},
+				Line{Info, fmt.Sprintf("(%s is ahead by %d bytes)", p.Name, p.Location-mine)})
+		case p.Location == mine && p.Priority > in.Tags.FailoverPriority && p.Name != former:
+			return no(Line{Info, fmt.Sprintf("%s has equally tolerable WAL position and priority %d, while this node has priority %d",
+				p.Name, p.Priority, in.Tags.FailoverPriority)})
+		case p.Location == mine && p.Priority > in.Tags.FailoverPriority:
+			continue // the former leader's priority does not count
+		}
+	}
+	return yes()
+}
+
+// others are the members to ask in a race: those of the last view that had a
+// leader, and the present ones (which win), without us, without `except`, and
+// without those whose key says nofailover.
+func others(in Input, except string) []dcs.Member {
+	byName := map[string]dcs.Member{}
+	if led := in.Memory.LastLed; led != nil {
+		for _, m := range led.Members {
+			byName[m.Name] = m
+		}
+	}
+	if in.Settings.FailsafeMode {
+		for name, url := range in.Cluster.Failsafe {
+			if _, known := byName[name]; !known {
+				byName[name] = dcs.Member{Name: name, MemberData: dcs.MemberData{APIURL: url}}
+			}
+		}
+	}
+	for _, m := range in.Cluster.Members {
+		byName[m.Name] = m
+	}
+	var out []dcs.Member
+	for _, m := range byName {
+		if m.Name != in.Self && m.Name != except && m.APIURL != "" && !noFailover(m) {
+			out = append(out, m)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out
+}
+
+// candidates are the members that could take over from us; only the named one if any.
+func candidates(in Input, named string) []dcs.Member {
+	var out []dcs.Member
+	for _, m := range in.Cluster.Members {
+		if m.Name == in.Self || m.APIURL == "" || noFailover(m) || named != "" && m.Name != named {
+			continue
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// failoverPossible is section 11's check: somebody can take over. A
+// checkpoint position asks instead for members that have received it.
+func failoverPossible(in Input, named string, checkpoint postgres.LSN) (bool, []Line) {
+	if len(healthy(in, named, checkpoint)) > 0 {
+		return true, nil
+	}
+	members := candidates(in, named)
+	if len(members) == 0 {
+		return false, []Line{{Warning, requestName(in.Cluster.Failover) + ": candidates list is empty"}}
+	}
+	var says []Line
+	for _, m := range members {
+		if why := unfit(in, m, checkpoint); why != "" {
+			says = append(says, Line{Info, why})
+		}
+	}
+	return false, says
+}
+
+// healthy returns the candidates that can take over, best first.
+func healthy(in Input, named string, checkpoint postgres.LSN) []Peer {
+	var out []Peer
+	for _, m := range candidates(in, named) {
+		if unfit(in, m, checkpoint) == "" {
+			out = append(out, *peer(in, m.Name))
+		}
+	}
+	sort.SliceStable(out, func(i, j int) bool {
+		a, b := out[i], out[j]
+		if a.Location != b.Location {
+			return a.Location > b.Location
+		}
+		if a.Priority != b.Priority {
+			return a.Priority > b.Priority
+		}
+		return a.Name < b.Name
+	})
+	return out
+}
+
+// unfit says why a candidate cannot take over; empty: it can.
+func unfit(in Input, m dcs.Member, checkpoint postgres.LSN) string {
+	p := peer(in, m.Name)
+	switch {
+	case p == nil || !p.Answered:
+		return fmt.Sprintf("Member %s is not reachable", m.Name)
+	case p.NoFailover:
+		return fmt.Sprintf("Member %s is not allowed to promote", m.Name)
+	case p.WatchdogFailed:
+		return fmt.Sprintf("Member %s is not watchdog capable", m.Name)
+	case checkpoint != 0 && p.Location <= checkpoint:
+		// The position of a checkpoint is where its record begins: a member
+		// exactly there has everything but the record itself.
+		return fmt.Sprintf("Member %s has not received the shutdown checkpoint yet", m.Name)
+	case checkpoint == 0 && in.Cluster.Status.Optime > p.Location && int64(in.Cluster.Status.Optime-p.Location) > in.Settings.MaximumLagOnFailover:
+		return fmt.Sprintf("Member %s exceeds maximum replication lag", m.Name)
+	case in.Settings.CheckTimeline && p.Timeline < in.Cluster.Timeline():
+		return fmt.Sprintf("Timeline %d of member %s is behind the cluster timeline %d", p.Timeline, m.Name, in.Cluster.Timeline())
+	}
+	return ""
+}
+
+// peer returns the answer of that member, or nil.
+func peer(in Input, name string) *Peer {
+	for i := range in.Peers {
+		if in.Peers[i].Name == name {
+			return &in.Peers[i]
+		}
+	}
+	return nil
+}
+
+// formerLeader is the leader of the last view that had one.
+func formerLeader(in Input) string {
+	if led := in.Memory.LastLed; led != nil && led.Leader != nil {
+		return led.Leader.Name
+	}
+	return ""
+}
+
+// noFailover says whether a member's key keeps it from leading.
+func noFailover(m dcs.Member) bool {
+	if v, ok := m.Tags["nofailover"]; ok {
+		return truthy(v) // an explicit false wins over the priority (pitfall 13)
+	}
+	p, ok := number(m.Tags["failover_priority"])
+	return ok && p <= 0
+}
+
+func number(v any) (int, bool) {
+	switch v := v.(type) {
+	case int:
+		return v, true
+	case int64:
+		return int(v), true
+	case float64:
+		return int(v), true
+	case string:
+		n, err := strconv.Atoi(v)
+		return n, err == nil
+	}
+	return 0, false
+}

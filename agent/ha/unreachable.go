@@ -1,0 +1,35 @@
+package ha
+
+import (
+	"time"
+
+	"pgha/internal/clock"
+)
+
+// dcsRetry is how soon a silent DCS is asked again by a primary.
+const dcsRetry = 500 * time.Millisecond
+
+// demoteAt is when a primary that cannot renew must begin its clean
+// step-down: planned backwards from the end of its lease (rulings 2).
+func demoteAt(in Input) clock.Instant {
+	return in.LeaderUntil.Add(-max(3*time.Second, in.Settings.TTL/5))
+}
+
+// dcsUnreachable is section 13: the DCS could not be read, or not be written
+// by a leader. A short silence is ridden through as long as the lease is sure.
+func dcsUnreachable(in Input) Decision {
+	switch {
+	case in.Settings.Pause || !in.Local.Alive || !in.Local.Primary():
+		if in.Job != nil {
+			return restFor(in, dcsRetry, Reason{Code: JobInProgress, Name: in.Job.Name})
+		}
+		return rest(in, Reason{Code: NoDCS}).saying(Line{Error, "Error communicating with DCS"})
+	case in.Now.Before(demoteAt(in)):
+		left := in.LeaderUntil.Sub(in.Now)
+		return restFor(in, min(dcsRetry, demoteAt(in).Sub(in.Now)), Reason{Code: RidingThrough, Seconds: int(left.Seconds())}).
+			saying(Line{Error, "Error communicating with DCS"})
+	}
+	return demote(in, DemoteOffline, Reason{Code: DemotedNoDCS}).
+		saying(Line{Error, "Error communicating with DCS"},
+			Line{Info, "demoting self because DCS is not accessible and I was a leader"})
+}

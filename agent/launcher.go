@@ -1,0 +1,270 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"pgha/internal/clock"
+	"pgha/internal/guard"
+	"pgha/internal/guard/client"
+	"pgha/internal/instance"
+)
+
+// launcher starts postmasters under a guard of their own: one guard a
+// postmaster life (design decision 5, rulings 1 to 5). It remembers the
+// lease, so that a guard that is started later is armed before it starts
+// anything.
+type launcher struct {
+	options client.Options
+	log     *slog.Logger
+	wake    func()
+
+	mu    sync.Mutex
+	guard *client.Client // nil: none alive
+	until clock.Instant  // the leader key is ours until then; zero: disarmed
+	ttl   time.Duration
+	// unguarded permits one start as primary without a lease: the bootstrap
+	// of a cluster that nobody else can have the data of.
+	unguarded bool
+	// paused: promotions are an operator's, without a deadline.
+	paused bool
+	exited chan struct{}
+}
+
+var _ instance.Launcher = (*launcher)(nil)
+
+func newLauncher(o client.Options, wake func()) *launcher {
+	return &launcher{options: o, log: o.Log, wake: wake, exited: make(chan struct{}, 1)}
+}
+
+// adopt connects to the guard that an earlier agent left. The result is the
+// deadline it holds: until then the leader key may be ours.
+func (l *launcher) adopt(ctx context.Context) (clock.Instant, error) {
+	c, err := client.Connect(ctx, l.options.StateDir, l.options.Epoch)
+	if errors.Is(err, client.ErrNoGuard) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("connect to the guard of the running PostgreSQL: %w", err)
+	}
+	state, err := c.State(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("ask the guard of the running PostgreSQL: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.take(c)
+	if state.Armed {
+		l.until, l.ttl = state.Deadline, state.TTL
+	}
+	return l.until, nil
+}
+
+// take makes c the guard and watches over it. Called with mu held.
+func (l *launcher) take(c *client.Client) {
+	l.guard = c
+	go l.watch(c) // ends with the guard: Exited is closed then
+}
+
+// watch reports what the guard reports until it is gone.
+func (l *launcher) watch(c *client.Client) {
+	exited, fired := c.Exited(), c.Fired()
+	for exited != nil {
+		select {
+		case e, open := <-exited:
+			if open {
+				l.ended(e)
+			}
+			exited = nil
+		case stage, open := <-fired:
+			if !open {
+				fired = nil
+				continue
+			}
+			l.log.Error(fmt.Sprintf("the guard acted: %s, because the lease was not confirmed in time", stage))
+		}
+		select {
+		case l.exited <- struct{}{}:
+		default:
+		}
+		l.wake()
+	}
+	l.mu.Lock()
+	if l.guard == c {
+		l.guard = nil
+	}
+	l.mu.Unlock()
+	c.Close()
+}
+
+// ended says how a postmaster ended. A lost guard is counted and explained:
+// one primary before availability (rulings 5).
+func (l *launcher) ended(e client.Exit) {
+	switch {
+	case e.GuardLost:
+		l.log.Error("the guard of PostgreSQL died, and PostgreSQL with it; it is started again under a new one", "pid", e.PID)
+	case e.Stage != guard.StageNone:
+		l.log.Warn("PostgreSQL was ended by its guard", "pid", e.PID, "status", e.Status, "stage", e.Stage.String())
+	default:
+		l.log.Info("PostgreSQL has ended", "pid", e.PID, "status", e.Status)
+	}
+}
+
+// Start starts a postmaster under a new guard, armed with the lease if there
+// is one. A primary without a lease is refused by the guard.
+func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.guard != nil {
+		l.guard.Close()
+		l.guard = nil
+	}
+	c, err := client.Spawn(ctx, l.options)
+	if err != nil {
+		return 0, fmt.Errorf("start a guard for PostgreSQL: %w", err)
+	}
+	if !l.until.IsZero() {
+		if err := c.Arm(ctx, l.until, l.ttl); err != nil && primary {
+			c.Close()
+			return 0, fmt.Errorf("arm the guard before starting a primary: %w", err)
+		}
+	}
+	mode := client.Standby
+	switch {
+	case primary && l.unguarded:
+		mode = client.UnguardedBootstrap
+	case primary && l.paused:
+		mode = client.UnguardedPause
+	case primary:
+		mode = client.Primary
+	}
+	pid, err := c.Start(ctx, client.Command{Path: cmd.Path, Args: append([]string{cmd.Path}, cmd.Args...), Env: cmd.Env, Dir: cmd.Dir}, mode)
+	if err != nil {
+		c.Close()
+		return 0, fmt.Errorf("start %s under the guard: %w", cmd.Path, err)
+	}
+	l.take(c)
+	return pid, nil
+}
+
+// Promote asks the guard, which checks the deadline right before and after.
+func (l *launcher) Promote(ctx context.Context) error {
+	c, paused := l.current()
+	if c == nil {
+		return instance.ErrNotLaunched
+	}
+	if paused {
+		return c.PromoteUnguarded(ctx, client.UnguardedPause)
+	}
+	return c.Promote(ctx)
+}
+
+// Signal stops PostgreSQL through its parent.
+func (l *launcher) Signal(ctx context.Context, mode instance.StopMode) error {
+	c, _ := l.current()
+	if c == nil {
+		return instance.ErrNotLaunched
+	}
+	err := c.Stop(ctx, string(mode))
+	if errors.Is(err, client.ErrNoGuard) {
+		return os.ErrProcessDone
+	}
+	return err
+}
+
+// Exited receives after a postmaster ended, or may have.
+func (l *launcher) Exited() <-chan struct{} { return l.exited }
+
+func (l *launcher) current() (*client.Client, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.guard, l.paused
+}
+
+// hold extends the deadline of the running guard, and remembers it for the next.
+func (l *launcher) hold(ctx context.Context, until clock.Instant, ttl time.Duration) error {
+	l.mu.Lock()
+	l.until, l.ttl, l.paused = until, ttl, false
+	c := l.guard
+	l.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	return c.Arm(ctx, until, ttl)
+}
+
+// unhold disarms: this member runs no primary, or the cluster is paused.
+func (l *launcher) unhold(ctx context.Context, paused bool) error {
+	l.mu.Lock()
+	armed := !l.until.IsZero()
+	l.until, l.paused = 0, paused
+	c := l.guard
+	l.mu.Unlock()
+	switch {
+	case c == nil || !armed:
+		return nil
+	}
+	disarm := c.Disarm
+	if paused {
+		disarm = c.DisarmForPause
+	}
+	if err := disarm(ctx); err != nil && !errors.Is(err, client.ErrNoGuard) {
+		return err // a guard that is gone needs no disarming
+	}
+	return nil
+}
+
+// allowUnguarded permits (or forbids again) a start as primary before any
+// leader key exists.
+func (l *launcher) allowUnguarded(yes bool) {
+	l.mu.Lock()
+	l.unguarded = yes
+	l.mu.Unlock()
+}
+
+// close leaves the guard to itself: it keeps PostgreSQL within the lease.
+func (l *launcher) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.guard != nil {
+		l.guard.Close()
+		l.guard = nil
+	}
+}
+
+// guardless says whether no guard is alive.
+func (l *launcher) guardless() bool {
+	c, _ := l.current()
+	return c == nil
+}
+
+// adoptPostmaster puts a guard beside a postmaster that somebody else
+// started: the process walk protects it, the parent-death signal cannot.
+func (l *launcher) adoptPostmaster(ctx context.Context, inst *instance.Server) error {
+	pid, alive := inst.Alive()
+	if !alive {
+		return errors.New("the postmaster has ended meanwhile")
+	}
+	ticks, err := client.StartTicks(pid)
+	if err != nil {
+		return err
+	}
+	c, err := client.Spawn(ctx, l.options)
+	if err != nil {
+		return err
+	}
+	if err := c.Adopt(ctx, pid, ticks); err != nil {
+		c.Close()
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.take(c)
+	l.log.Warn("PostgreSQL was started by somebody else: its guard can kill it at the deadline, but not if guard and agent are both frozen; restart it through pgha for the full promise", "pid", pid)
+	return nil
+}

@@ -1,0 +1,345 @@
+// Package agent is the daemon: it wires the parts together and runs the loop
+// that observes, asks agent/ha what to do, does it, and asks again.
+//
+// The loop (loop.go, execute.go) knows the world only through the interfaces
+// of world.go; the simulator (agent/sim) runs the very same loop over
+// modelled machines. Everything else in this package is this machine: jobs on
+// PostgreSQL, the guard, REST, signals.
+package agent
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"pgha/agent/ha"
+	"pgha/internal/clock"
+	"pgha/internal/config"
+	"pgha/internal/dcs"
+)
+
+// maxSteps bounds the steps of one cycle. Reaching it is a bug in a decision.
+const maxSteps = 40
+
+// LoopOptions are what a Loop is made of.
+type LoopOptions struct {
+	Self     string
+	Tags     func() config.Tags
+	CanBoot  bool // the own configuration has a bootstrap section
+	Clock    clock.Clock
+	Store    dcs.Store
+	Server   Server
+	Peers    Peers
+	Settings SettingsSource
+	Sleeper  Sleeper
+	Log      *slog.Logger
+	// LeaderUntil is what an earlier incarnation of this agent left armed at
+	// the guard: the leader key may be ours until then. Zero: nothing.
+	LeaderUntil clock.Instant
+	// Member describes this member for its key; the loop adds nothing.
+	Member func(View) dcs.MemberData
+	// Publish receives a view after every cycle; it must not block.
+	Publish func(View)
+	// Record receives every decision that ended a cycle or changed
+	// something; it must not block. May be nil.
+	Record func(View, ha.Decision)
+}
+
+// Loop is one member's HA loop. It is the only writer of HA state. Run it in
+// one goroutine; Shutdown, Submit and Wake may be called from any.
+type Loop struct {
+	LoopOptions
+
+	memory      ha.Memory
+	cluster     *dcs.Cluster // last good view
+	lease       dcs.Lease
+	leaderUntil clock.Instant
+	settings    ha.Settings
+	lastMember  []byte // what the member key holds, encoded
+	lastLease   dcs.LeaseID
+	lastStatus  string
+	requests    requestQueue
+	shutdown    atomic.Int32
+	lastResult  string
+	note        string
+	dcsSeen     time.Time
+	dcsDown     bool
+	lastSaid    map[string]bool
+}
+
+// View is what a cycle left: published for REST, the member key and the
+// journal. Immutable.
+type View struct {
+	At      clock.Instant
+	Local   ha.Local
+	Cluster *dcs.Cluster // last good view; nil before the first
+	// ClusterLost: the DCS could not be read in this cycle.
+	ClusterLost bool
+	DCSSeen     time.Time // civil time of the last good read; zero: never
+	Settings    ha.Settings
+	LeaderUntil clock.Instant
+	Memory      ha.Memory
+	Job         *ha.Job
+	Reason      ha.Reason
+	Note        string
+	// NextCycle is when the loop will run again at the latest.
+	NextCycle clock.Instant
+}
+
+// NewLoop returns a loop that has not run yet.
+func NewLoop(o LoopOptions) *Loop {
+	return &Loop{LoopOptions: o, leaderUntil: o.LeaderUntil, settings: o.Settings.Current(), lastSaid: map[string]bool{}}
+}
+
+// Shutdown tells the loop to end in that way. The first call counts.
+func (l *Loop) Shutdown(how ha.Shutdown) {
+	l.shutdown.CompareAndSwap(int32(ha.ShutdownNone), int32(how))
+	l.Sleeper.Wake()
+}
+
+// Run cycles until a decision ends the agent; it returns the exit code. When
+// ctx ends the loop stops where it is, without a shutdown of PostgreSQL: for
+// tests and fatal errors only.
+func (l *Loop) Run(ctx context.Context) int {
+	next := l.Clock.Now()
+	for {
+		started := l.Clock.Now()
+		again, exit := l.cycle(ctx)
+		if exit != nil {
+			return exit.Code
+		}
+		if ctx.Err() != nil {
+			return 1
+		}
+		// loop_wait counts from the start of the cycle; a late cycle runs at once.
+		next = started.Add(l.settings.LoopWait)
+		if again > 0 {
+			next = min(next, l.Clock.Now().Add(again))
+		}
+		l.Sleeper.Sleep(ctx, next)
+	}
+}
+
+// cycle is one pass: read, observe, decide and act until the decision is to
+// rest. It returns how long to rest at most (0: loop_wait) or the exit.
+func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
+	in := l.observe(ctx)
+	var d ha.Decision
+	for step := 0; ; step++ {
+		if step == maxSteps {
+			l.Log.Error("too many steps in one cycle, please report it as a BUG", "reason", string(ha.BumpLimit), "action", actionName(d.Action))
+			break
+		}
+		d = ha.Decide(in)
+		in.Memory, in.Finished = d.Memory, nil
+		l.say(in, d)
+		switch a := d.Action.(type) {
+		case ha.Rest:
+			again = a.Again
+		case ha.Exit:
+			exit = &a
+		case ha.StartJob:
+			l.startJob(ctx, a.Job)
+		default:
+			l.execute(ctx, &in, a)
+			in.Now, in.LeaderUntil, in.Lease = l.Clock.Now(), l.leaderUntil, l.lease.ID
+			continue
+		}
+		break
+	}
+	l.memory = in.Memory
+	l.note = d.Note
+	l.result(in, d)
+	if l.leaderUntil.IsZero() && in.Job == nil && l.Server.Job() == nil && in.Local.InRecovery || l.settings.Pause {
+		// A standby that does not hold the key needs no deadline: it would
+		// only be stopped by one that is left over. A primary keeps its own.
+		l.Server.Unhold(ctx, l.settings.Pause)
+	}
+	view := l.view(in, d)
+	if in.Cluster != nil && in.Tried.Renew != ha.Failed {
+		l.touch(ctx, in, view)
+	}
+	view.LeaderUntil = l.leaderUntil
+	l.publish(view, d)
+	if l.Settings.Changed() && exit == nil {
+		actx, cancel := l.bounded(ctx, applyBound)
+		l.Settings.Apply(actx)
+		cancel()
+	}
+	return again, exit
+}
+
+// applyBound limits what a changed configuration may keep the loop from.
+const applyBound = 3 * time.Second
+
+// observe reads the cluster and looks at PostgreSQL: one cycle's input.
+func (l *Loop) observe(ctx context.Context) ha.Input {
+	cluster := l.load(ctx)
+	if cluster != nil {
+		l.settings = l.Settings.Learn(cluster.Config)
+		l.Store.SetTTL(l.settings.TTL)
+	}
+	octx, cancel := l.bounded(ctx, observeBound)
+	local := l.Server.Observe(octx)
+	cancel()
+	if cluster != nil && cluster.Leader != nil && cluster.Leader.Name != l.Self {
+		l.leaderUntil = 0
+	}
+	return ha.Input{
+		Now: l.Clock.Now(), Wall: l.Clock.Wall(), Self: l.Self,
+		Settings: l.settings, Tags: l.Tags(), CanBootstrap: l.CanBoot,
+		Cluster: cluster, Lease: l.lease.ID, LeaderUntil: l.leaderUntil,
+		Local: local, Job: l.Server.Job(), Finished: l.finished(),
+		Request: l.requests.head(), Shutdown: ha.Shutdown(l.shutdown.Load()),
+		Memory: l.memory,
+	}
+}
+
+// observeBound limits the look at PostgreSQL: a frozen server must not cost
+// the lease.
+const observeBound = 2 * time.Second
+
+// load reads the cluster, bounded by retry_timeout and, while leading, by
+// when a clean step-down must begin.
+func (l *Loop) load(ctx context.Context) *dcs.Cluster {
+	lctx, cancel := l.bounded(ctx, l.settings.RetryTimeout)
+	defer cancel()
+	c, err := l.Store.Load(lctx)
+	if err != nil {
+		if !l.dcsDown {
+			l.Log.Warn("Can not get cluster from dcs", "err", err)
+		}
+		l.dcsDown = true
+		return nil
+	}
+	if l.dcsDown {
+		l.Log.Info("the DCS answers again")
+	}
+	l.dcsDown = false
+	l.cluster, l.dcsSeen = c, l.Clock.Wall()
+	for _, line := range c.Damaged {
+		l.once("damaged value in the DCS: " + line)
+	}
+	return c
+}
+
+// bounded limits a call: by d, and while we lead by the instant at which a
+// clean step-down must begin (style: every call made while leading is
+// bounded by the lease). Past that instant a short try remains.
+func (l *Loop) bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	now := l.Clock.Now()
+	end := now.Add(d)
+	if l.leaderUntil.After(now) {
+		stepDown := l.leaderUntil.Add(-max(3*time.Second, l.settings.TTL/5))
+		end = min(end, max(stepDown, now.Add(lastTry)))
+	}
+	return l.Clock.WithDeadline(ctx, end)
+}
+
+// lastTry is what remains for a call when the step-down is already due.
+const lastTry = 250 * time.Millisecond
+
+// finished takes the result of a job that ended since the last cycle and
+// answers the request that had asked for it.
+func (l *Loop) finished() *ha.JobResult {
+	r := l.Server.Finished()
+	if r != nil && r.RequestID != 0 {
+		l.requests.finish(*r)
+	}
+	return r
+}
+
+func (l *Loop) startJob(ctx context.Context, spec ha.JobSpec) {
+	if spec.RequestID != 0 {
+		l.requests.started(spec)
+	}
+	l.Server.Start(ctx, spec)
+}
+
+// touch keeps the member key alive and true: the lease always, the value
+// when it changed.
+func (l *Loop) touch(ctx context.Context, in ha.Input, v View) {
+	tctx, cancel := l.bounded(ctx, l.settings.RetryTimeout)
+	defer cancel()
+	if in.Tried.Renew != ha.Done && in.Tried.Acquire != ha.Done {
+		lease, err := l.Store.KeepAlive(tctx)
+		if err != nil {
+			l.Log.Warn("could not keep the member lease alive", "err", err)
+			return
+		}
+		l.lease = lease
+	}
+	data := l.Member(v)
+	encoded := dcs.EncodeMember(data)
+	if bytes.Equal(encoded, l.lastMember) && l.lastLease == l.lease.ID && in.Cluster.Member(l.Self) != nil {
+		return
+	}
+	if err := l.Store.PutMember(tctx, data); err != nil {
+		l.Log.Warn("could not write the member key", "err", err)
+		l.lastMember = nil
+		return
+	}
+	l.lastMember, l.lastLease = encoded, l.lease.ID
+}
+
+func (l *Loop) view(in ha.Input, d ha.Decision) View {
+	job := l.Server.Job()
+	return View{
+		At: l.Clock.Now(), Local: in.Local, Cluster: l.cluster, ClusterLost: in.Cluster == nil, DCSSeen: l.dcsSeen,
+		Settings: l.settings, LeaderUntil: l.leaderUntil, Memory: in.Memory, Job: job,
+		Reason: d.Reason, Note: d.Note, NextCycle: l.Clock.Now().Add(l.settings.LoopWait),
+	}
+}
+
+func (l *Loop) publish(v View, d ha.Decision) {
+	if l.Record != nil {
+		l.Record(v, d)
+	}
+	l.Publish(v)
+}
+
+// say logs a decision's lines; the same line is not repeated while nothing else is said.
+func (l *Loop) say(_ ha.Input, d ha.Decision) {
+	for _, line := range d.Says {
+		switch line.Level {
+		case ha.Info:
+			l.Log.Info(line.Text)
+		case ha.Warning:
+			l.Log.Warn(line.Text)
+		default:
+			l.Log.Error(line.Text)
+		}
+	}
+}
+
+// result logs the one line that ends a cycle, with Patroni's lock owner line
+// in front of it unless it is the ordinary heartbeat (config.md 3.3).
+func (l *Loop) result(in ha.Input, d ha.Decision) {
+	text := d.Reason.String()
+	if l.settings.Pause {
+		text = "PAUSE: " + text
+	}
+	heartbeat := d.Reason.Code == ha.Leading || d.Reason.Code == ha.Following || d.Reason.Code == ha.PausedIdle
+	if !heartbeat && text == l.lastResult && d.Reason.Code != ha.RidingThrough {
+		return // a quick retry says nothing new
+	}
+	if !heartbeat && in.Cluster != nil {
+		owner := "None"
+		if in.Cluster.Leader != nil {
+			owner = in.Cluster.Leader.Name
+		}
+		l.Log.Info("Lock owner: " + owner + "; I am " + l.Self)
+	}
+	l.lastResult = text
+	l.Log.Info(text, "reason", d.Reason)
+}
+
+// once says a line the first time only.
+func (l *Loop) once(text string) {
+	if !l.lastSaid[text] {
+		l.lastSaid[text] = true
+		l.Log.Warn(text)
+	}
+}

@@ -1,0 +1,301 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"pgha/agent/ha"
+	"pgha/internal/clock"
+	"pgha/internal/dcs"
+	"pgha/internal/instance"
+	"pgha/internal/postgres"
+)
+
+// machine is the production Server: PostgreSQL through internal/instance,
+// its guard through launcher, and the one job at a time.
+type machine struct {
+	jobRunner
+	inst     *instance.Server
+	launcher *launcher
+	log      *slog.Logger
+	clock    clock.Clock
+	wake     func()
+	dataDir  string
+	marker   string // file that says "a bootstrap is under way"
+	settings *settings
+	// background is what jobs and tasks run under: the agent's life.
+	background context.Context
+
+	mu         sync.Mutex
+	last       instance.Observation
+	streamedAt clock.Instant
+	adopted    bool
+	history    []postgres.HistoryEntry
+	historyTL  postgres.Timeline
+	checkpoint checkpointTask
+	rewindFact rewindFact
+	restartTTL time.Duration // limit given with a restart request
+}
+
+var _ Server = (*machine)(nil)
+
+// Observe looks at PostgreSQL and turns what it sees into a decision's facts.
+func (m *machine) Observe(ctx context.Context) ha.Local {
+	o := m.inst.Observe(ctx)
+	m.mu.Lock()
+	m.last = o
+	if o.Row != nil && o.Row.Streaming {
+		m.streamedAt = m.clock.Now()
+	}
+	if !o.Alive {
+		m.adopted = false
+	}
+	streamedAt, adopted := m.streamedAt, m.adopted
+	m.mu.Unlock()
+	l := ha.Local{
+		Data: m.data(o), SystemID: o.SystemID, Alive: o.Alive, Adopted: adopted,
+		State: o.State, StateSince: o.StateSince, Role: o.Role,
+		InRecovery: !o.Primary(), RecoverySignal: o.RecoveryFiles, StreamedAt: streamedAt,
+		StartTimeout: m.restartTTL,
+	}
+	if r := o.Row; r != nil {
+		l.Queried, l.Timeline, l.Location, l.Streaming = true, r.Timeline, r.Position(), r.Streaming
+		l.Slots = physicalSlots(r)
+		if !r.InRecovery {
+			l.HistoryFile = m.historyOf(r.Timeline)
+			m.checkpoint.ensure(m, r.Timeline)
+		}
+	}
+	if c := o.Control; c != nil {
+		l.Control, l.CheckpointLSN = ha.ControlState(c.State), c.CheckpointLSN
+	}
+	if o.HalfRewound {
+		l.HalfRewound = true
+	}
+	if v, err := m.inst.Version(ctx); err == nil {
+		l.MajorVersion = v.Major()
+	}
+	_, err := os.Stat(filepath.Join(m.dataDir, "backup_label"))
+	l.BackupLabel = err == nil
+	l.RewindUsable, l.RewindUnusable = m.rewindUsable(ctx)
+	return l
+}
+
+// data says what the data directory is good for.
+func (m *machine) data(o instance.Observation) ha.DataDir {
+	if _, err := os.Stat(m.marker); err == nil && m.job() == nil && !o.Alive {
+		return ha.DataHalfBootstrapped
+	}
+	switch o.DataDir {
+	case instance.DataDirMissing, instance.DataDirEmpty:
+		return ha.DataEmpty
+	case instance.DataDirUnreadable, instance.DataDirUnknown:
+		return ha.DataUnreadable
+	}
+	if !o.SystemID.Valid() {
+		return ha.DataForeign
+	}
+	return ha.DataPresent
+}
+
+// rewindUsable is section 16.1's "usable", with the reason for people.
+func (m *machine) rewindUsable(ctx context.Context) (bool, string) {
+	if !m.settings.Effective().UsePgRewind {
+		return false, "postgresql.use_pg_rewind is not set"
+	}
+	m.mu.Lock()
+	cached := m.rewindFact
+	m.mu.Unlock()
+	if !cached.at.IsZero() && m.clock.Now().Sub(cached.at) < rewindFactAge {
+		return cached.usable, cached.why
+	}
+	cached.at = m.clock.Now()
+	cached.usable, cached.why = m.inst.RewindUsable(ctx)
+	m.mu.Lock()
+	m.rewindFact = cached
+	m.mu.Unlock()
+	return cached.usable, cached.why
+}
+
+// rewindFactAge is how long the answer to "can pg_rewind be used" is kept:
+// asking runs programs.
+const rewindFactAge = 30 * time.Second
+
+type rewindFact struct {
+	at     clock.Instant
+	usable bool
+	why    string
+}
+
+// physicalSlots are the positions the leader publishes.
+func physicalSlots(r *instance.Row) map[string]postgres.LSN {
+	out := map[string]postgres.LSN{}
+	for _, s := range r.Slots {
+		if s.Type == "physical" {
+			out[s.Name] = s.RestartLSN
+		}
+	}
+	return out
+}
+
+// historyOf reads the timeline history of the running primary, once a timeline.
+func (m *machine) historyOf(tl postgres.Timeline) []postgres.HistoryEntry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if tl <= 1 || tl == m.historyTL {
+		return m.history
+	}
+	text, err := os.ReadFile(filepath.Join(m.dataDir, "pg_wal", fmt.Sprintf("%08X.history", uint32(tl))))
+	if err != nil {
+		return nil // written a moment after the promotion: the next cycle has it
+	}
+	m.history, m.historyTL = postgres.ParseHistory(string(text)), tl
+	return m.history
+}
+
+// follow builds what a standby follows; nil source: nobody.
+func (m *machine) follow(source *dcs.Member) (*instance.Follow, error) {
+	if source == nil {
+		return &instance.Follow{}, nil
+	}
+	src, err := instance.SourceFromURL(source.Name, source.ConnURL)
+	if err != nil {
+		return nil, err
+	}
+	return &instance.Follow{Source: &src, Slot: m.inst.OwnSlot()}, nil
+}
+
+// Follow points the running standby at its source, if it is not already.
+func (m *machine) Follow(ctx context.Context, source *dcs.Member) ha.FollowOutcome {
+	f, err := m.follow(source)
+	if err != nil {
+		m.log.Error("follow", "err", err)
+		return ha.FollowFailed
+	}
+	check, err := m.inst.NeedsFollow(ctx, f)
+	switch {
+	case err != nil:
+		m.log.Warn("compare the recovery settings with the running server", "err", err)
+		return ha.FollowFailed
+	case !check.Differs:
+		return ha.FollowSame
+	case check.Restart:
+		m.log.Info("the recovery settings need a restart", "why", check.Why)
+		return ha.FollowRestart
+	}
+	restart, err := m.inst.Follow(ctx, f)
+	switch {
+	case err != nil:
+		m.log.Warn("change the recovery settings", "err", err)
+		return ha.FollowFailed
+	case restart:
+		return ha.FollowRestart
+	}
+	return ha.FollowChanged
+}
+
+// Examine compares histories with the leader's (16.2).
+func (m *machine) Examine(ctx context.Context, leader dcs.Member) (ha.ExamineOutcome, string) {
+	src, err := instance.SourceFromURL(leader.Name, leader.ConnURL)
+	if err != nil {
+		return ha.ExamineUndecided, err.Error()
+	}
+	d, err := m.inst.Examine(ctx, src)
+	switch {
+	case err != nil:
+		m.log.Info("could not compare histories with the leader yet", "member", leader.Name, "err", err)
+		return ha.ExamineUndecided, err.Error()
+	case d.Verdict == postgres.Needed:
+		return ha.ExamineDiverged, d.Why
+	case d.Verdict == postgres.NotNeeded:
+		return ha.ExamineSame, d.Why
+	}
+	return ha.ExamineUndecided, d.Why
+}
+
+// SyncSlots brings physical slots to what is wanted.
+func (m *machine) SyncSlots(ctx context.Context, want []ha.SlotWant) {
+	slots := make([]instance.Slot, len(want))
+	for i, w := range want {
+		slots[i] = instance.Slot{Name: w.Name, Use: instance.SlotInactive, LSN: w.LSN, MayRecreate: !w.Active && !w.Retained}
+		switch {
+		case w.Active:
+			slots[i].Use = instance.SlotActive
+		case w.Retained:
+			slots[i].Use = instance.SlotRetained
+		}
+	}
+	if slotsInOrder(m.observation().Row, slots) {
+		return
+	}
+	if err := m.inst.SyncSlots(ctx, slots); err != nil {
+		m.log.Warn("bring the replication slots in order", "err", err)
+	}
+}
+
+// slotsInOrder says whether the row of this cycle shows nothing to do: every
+// wanted slot is there and far enough, and no other.
+func slotsInOrder(r *instance.Row, want []instance.Slot) bool {
+	if r == nil {
+		return false
+	}
+	have := map[string]instance.SlotRow{}
+	for _, s := range r.Slots {
+		if s.Type == "physical" {
+			have[s.Name] = s
+		}
+	}
+	if len(have) != len(want) {
+		return false
+	}
+	for _, w := range want {
+		s, ok := have[w.Name]
+		idle := w.Use != instance.SlotActive
+		if !ok || s.WALStatus == "lost" || idle && (s.RestartLSN < w.LSN || s.RestartLSN == 0 || s.Xmin) {
+			return false
+		}
+	}
+	return true
+}
+
+// SetRole corrects the remembered role.
+func (m *machine) SetRole(role postgres.Role) { m.inst.SetRole(role) }
+
+// Job is the long action under way.
+func (m *machine) Job() *ha.Job { return m.job() }
+
+// Finished is the result of a job that ended, once.
+func (m *machine) Finished() *ha.JobResult { return m.take() }
+
+// Cancel asks the running job to end.
+func (m *machine) Cancel() { m.stop() }
+
+// Hold extends the guard's deadline. With a confirmed leader key a bootstrap
+// is over for good.
+func (m *machine) Hold(ctx context.Context, until clock.Instant, ttl time.Duration) {
+	if err := m.launcher.hold(ctx, until, ttl); err != nil {
+		m.log.Error("extend the guard's deadline", "err", err)
+	}
+	if m.job() == nil {
+		os.Remove(m.marker) // usually absent
+	}
+}
+
+// Unhold disarms the guard.
+func (m *machine) Unhold(ctx context.Context, paused bool) {
+	if err := m.launcher.unhold(ctx, paused); err != nil {
+		m.log.Warn("disarm the guard", "err", err)
+	}
+}
+
+// observation is the last look, for what is published beyond decisions.
+func (m *machine) observation() instance.Observation {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.last
+}

@@ -1,0 +1,68 @@
+package agent
+
+import (
+	"net"
+
+	"pgha/internal/api"
+	"pgha/internal/config"
+	"pgha/internal/dcs"
+	"pgha/internal/instance"
+	"pgha/internal/postgres"
+)
+
+// patroniVersion is the version this member speaks for (rulings 25): peers
+// decide by it which protocol they may use.
+const patroniVersion = api.PatroniVersion
+
+// identity is what a member key says of the member besides its PostgreSQL.
+type identity struct {
+	connURL, proxyURL, apiURL string
+	version                   string // of pgha
+}
+
+func identityOf(l *config.Local, database, version string) identity {
+	scheme := "http"
+	if l.RestAPI.CertFile != "" {
+		scheme = "https"
+	}
+	id := identity{
+		connURL: "postgres://" + l.PostgreSQL.ConnectAddress + "/" + database,
+		apiURL:  scheme + "://" + l.RestAPI.ConnectAddress + "/patroni",
+		version: version,
+	}
+	if l.PostgreSQL.ProxyAddress != "" {
+		id.proxyURL = "postgres://" + l.PostgreSQL.ProxyAddress + "/" + database
+	}
+	return id
+}
+
+// memberData is what this member publishes (contract: dcs-layout.md 1.1).
+func memberData(id identity, v View, o instance.Observation, tags map[string]any, checkpointPending bool, scheduled *dcs.ScheduledRestart, pending map[string]postgres.Change) dcs.MemberData {
+	d := dcs.MemberData{
+		ConnURL: id.connURL, ProxyURL: id.proxyURL, APIURL: id.apiURL, Version: patroniVersion,
+		State: v.Local.State, Role: v.Local.Role, Tags: tags, Pause: v.Settings.Pause,
+		ScheduledRestart: scheduled,
+		Pgha:             &dcs.PghaInfo{Version: id.version, Note: v.Note},
+	}
+	d.PendingRestart, d.PendingRestartReason = pendingOf(pending)
+	if v.Local.Queried {
+		d.Location, d.Timeline = v.Local.Location, v.Local.Timeline
+		if r := o.Row; r != nil && r.InRecovery {
+			d.Replay, d.Receive, d.ReplicationState = r.Replayed, max(r.Received, r.Written), r.ReplicationState()
+		}
+	}
+	if checkpointPending && v.Local.Primary() && !v.LeaderUntil.IsZero() {
+		no := false
+		d.CheckpointAfterPromote = &no
+	}
+	return d
+}
+
+// hostOf is the host part of host:port, brackets removed.
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return host
+}

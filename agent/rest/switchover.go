@@ -1,0 +1,226 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"pgha/internal/api"
+	"pgha/internal/config"
+	"pgha/internal/dcs"
+)
+
+// action is the word an operation is reported by.
+type action string
+
+const (
+	switchover action = "switchover"
+	failover   action = "failover"
+)
+
+// words are the forms of an action in answers. Clients look for the
+// lower-case done (contract: integrations.md 1, 20).
+var words = map[action]struct{ title, done, Done string }{
+	switchover: {"Switchover", "switched over", "Switched over"},
+	failover:   {"Failover", "failed over", "Failed over"},
+}
+
+// wish is a request for another leader as it was sent, and what it turned
+// out to be.
+type wish struct {
+	action    action
+	leader    string
+	candidate string
+	at        time.Time // zero: now
+}
+
+func (s *Server) postSwitchover(c *call) answer { return s.changeLeader(c, switchover) }
+func (s *Server) postFailover(c *call) answer   { return s.changeLeader(c, failover) }
+
+// changeLeader is POST /switchover and /failover (contract: rest-api.md
+// section 10): check, write the wish, wait for the outcome.
+func (s *Server) changeLeader(c *call, asked action) answer {
+	body, refusal := mandatoryBody(c.w, c.r)
+	if refusal != nil {
+		return *refusal
+	}
+	s.log.Info("received "+string(asked)+" request", "client", c.r.RemoteAddr, "body", string(body.Compact()))
+	cluster, refusal := s.clusterNow(c.r.Context())
+	if refusal != nil {
+		return *refusal
+	}
+	conf := &s.backend.Snapshot().Config
+	w, refusal := parseWish(body, asked, pausedIn(cluster, conf.Pause), s.clock.Wall())
+	if refusal != nil {
+		return *refusal
+	}
+	if w.action != asked {
+		s.log.Warn("a failover request that names the leader is taken as a switchover", "leader", w.leader)
+	}
+	if w.at.IsZero() {
+		if refusal := s.refuseNow(c.r.Context(), w, cluster, conf); refusal != nil {
+			return *refusal
+		}
+	}
+	if err := s.writeWish(c.r.Context(), w); err != nil {
+		s.log.Warn("failover key not written", "err", err)
+		return textAnswer(http.StatusServiceUnavailable, "failed to write failover key into DCS")
+	}
+	if !w.at.IsZero() {
+		return textAnswer(http.StatusAccepted, "Switchover scheduled")
+	}
+	return s.awaitLeader(c.r.Context(), w, leaderName(cluster), conf.LoopWait)
+}
+
+// parseWish makes the checks 1 to 7 of section 10.2, which look at the
+// request alone.
+func parseWish(body config.Document, asked action, paused bool, now time.Time) (wish, *answer) {
+	values := body.Map()
+	w := wish{action: asked, leader: textOf(values["leader"]), candidate: textOf(values["candidate"])}
+	if w.candidate == "" {
+		w.candidate = textOf(values["member"])
+	}
+	scheduled := values["scheduled_at"] != nil && values["scheduled_at"] != "" && values["scheduled_at"] != false
+	switch {
+	case asked == failover && w.candidate == "":
+		return w, refuseText(http.StatusBadRequest, "Failover could be performed only to a specific candidate")
+	case asked == switchover && w.leader == "":
+		return w, refuseText(http.StatusBadRequest, "Switchover could be performed only from a specific leader")
+	case asked == failover && scheduled:
+		return w, refuseText(http.StatusBadRequest, "Failover can't be scheduled")
+	case scheduled && paused:
+		return w, refuseText(http.StatusBadRequest, "Can't schedule switchover in the paused state")
+	}
+	if scheduled {
+		at, refusal := parseScheduled(values["scheduled_at"], "switchover", now)
+		if refusal != nil {
+			return w, refusal
+		}
+		w.at = at
+	}
+	if paused && w.candidate == "" {
+		return w, refuseText(http.StatusBadRequest, "Switchover is possible only to a specific candidate in a paused state")
+	}
+	if w.leader != "" {
+		w.action = switchover
+		if w.leader == w.candidate {
+			return w, refuseText(http.StatusBadRequest, "Switchover target and source are the same")
+		}
+	}
+	return w, nil
+}
+
+// refuseNow makes the checks 8 to 13, which compare the wish with the
+// cluster. A scheduled wish is compared by the leader when its time comes.
+func (s *Server) refuseNow(ctx context.Context, w wish, cluster *dcs.Cluster, conf *config.Dynamic) *answer {
+	members, refusal := w.candidates(cluster, conf.SynchronousMode)
+	if refusal != nil {
+		return refusal
+	}
+	if anyGood(s.backend.AskPeers(ctx, members)) {
+		return nil
+	}
+	return refuseText(http.StatusPreconditionFailed, "%s is not possible: no good candidates have been found", w.action)
+}
+
+// candidates are the members that could become leader by this wish.
+func (w wish) candidates(cluster *dcs.Cluster, mode config.SyncMode) ([]dcs.Member, *answer) {
+	refused := func(format string, args ...any) ([]dcs.Member, *answer) {
+		return nil, refuseText(http.StatusPreconditionFailed, format, args...)
+	}
+	if w.leader != "" && w.leader != leaderName(cluster) {
+		return refused("leader name does not match")
+	}
+	if w.candidate != "" {
+		if w.action == switchover && mode == config.SyncOn && !inSync(cluster, w.candidate) {
+			return refused("candidate name does not match with sync_standby")
+		}
+		if m := cluster.Member(w.candidate); m != nil {
+			return []dcs.Member{*m}, nil
+		}
+		return refused("candidate does not exists")
+	}
+	var members []dcs.Member
+	for _, m := range cluster.Members {
+		if mode == config.SyncOn && inSync(cluster, m.Name) ||
+			mode != config.SyncOn && m.Name != leaderName(cluster) && m.APIURL != "" {
+			members = append(members, m)
+		}
+	}
+	switch {
+	case len(members) > 0:
+		return members, nil
+	case mode == config.SyncOn:
+		return refused("%s is not possible: can not find sync_standby", w.action)
+	}
+	return refused("%s is not possible: cluster does not have members except leader", w.action)
+}
+
+// anyGood says whether one of them answered and may become leader. How far
+// behind it is the leader looks at, before it demotes itself.
+func anyGood(peers []api.PeerStatus) bool {
+	for _, p := range peers {
+		if p.Reachable() && !p.NoFailover() && !p.WatchdogFailed {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) writeWish(ctx context.Context, w wish) error {
+	ctx, cancel := context.WithTimeout(ctx, s.dcsBudget())
+	defer cancel()
+	return s.backend.Do(ctx, FailoverRequest{Failover: dcs.Failover{
+		Leader: w.leader, Candidate: w.candidate, ScheduledAt: w.at,
+	}}).Err
+}
+
+// pollEvery is the longest pause between two looks at the DCS while a client
+// waits for a new leader.
+const pollEvery = 200 * time.Millisecond
+
+// awaitLeader waits until another member holds the key, or the wish is gone
+// without that, or the time is over (section 10.3).
+func (s *Server) awaitLeader(ctx context.Context, w wish, old string, loopWait time.Duration) answer {
+	patience := 2 * max(10*time.Second, loopWait)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		// Before the read: a change while reading must not be slept through.
+		changed := s.backend.Changed()
+		cluster, err := s.backend.Cluster(ctx)
+		if err == nil {
+			if a := w.outcome(old, cluster); a != nil {
+				return *a
+			}
+		}
+		select {
+		case <-changed:
+		case <-time.After(pollEvery):
+		case <-ctx.Done():
+			return textAnswer(http.StatusServiceUnavailable,
+				"%s status unknown after %d seconds; operation may still be in progress", words[w.action].title, int(patience/time.Second))
+		}
+	}
+}
+
+// outcome is the answer a view of the cluster gives; nil: not decided yet.
+func (w wish) outcome(old string, cluster *dcs.Cluster) *answer {
+	word, now := words[w.action], leaderName(cluster)
+	switch {
+	case now != "" && now != old && (w.candidate == "" || w.candidate == now):
+		return refuseText(http.StatusOK, `Successfully %s to "%s"`, word.done, now)
+	case now != "" && now != old:
+		return refuseText(http.StatusOK, `%s to "%s" instead of "%s"`, word.Done, now, w.candidate)
+	case cluster.Failover == nil:
+		return refuseText(http.StatusServiceUnavailable, "%s failed", words[w.action].title)
+	}
+	return nil
+}
+
+func leaderName(c *dcs.Cluster) string {
+	if c.Leader == nil {
+		return ""
+	}
+	return c.Leader.Name
+}

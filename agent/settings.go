@@ -1,0 +1,222 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/google/renameio/v2"
+
+	"pgha/agent/ha"
+	"pgha/internal/config"
+	"pgha/internal/dcs"
+	"pgha/internal/instance"
+)
+
+// cacheFile is where the last dynamic configuration is kept (contract:
+// config.md 1.3), inside the data directory.
+const cacheFile = "patroni.dynamic.json"
+
+// settings is the production SettingsSource: the local configuration and the
+// dynamic one, merged, and PostgreSQL kept in line with both.
+type settings struct {
+	inst *instance.Server
+	log  *slog.Logger
+
+	mu       sync.Mutex
+	local    *config.Local
+	document config.Document
+	revision dcs.Revision // of the key /config that document came from; 0: none
+	dynamic  config.Dynamic
+	current  ha.Settings
+	eff      config.Effective
+	reload   bool // a reload was asked for: rewrite and signal even without changes
+	dirty    bool // Apply has something to do
+	said     map[string]bool
+	major    int
+}
+
+var _ SettingsSource = (*settings)(nil)
+
+// newSettings starts from the cache file, else from bootstrap.dcs: what holds
+// until /config has been read (contract: ha-behaviour.md 1, pitfall 230).
+func newSettings(local *config.Local, inst *instance.Server, log *slog.Logger) *settings {
+	s := &settings{inst: inst, log: log, local: local, said: map[string]bool{}}
+	doc, err := readCache(local.PostgreSQL.DataDir)
+	if err != nil {
+		log.Warn("the cached dynamic configuration is ignored", "err", err)
+	}
+	if doc.IsEmpty() {
+		doc = config.DocumentFromMap(config.InitialDynamic(local))
+	}
+	s.adoptDocument(doc)
+	return s
+}
+
+func readCache(dataDir string) (config.Document, error) {
+	text, err := os.ReadFile(filepath.Join(dataDir, cacheFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return config.Document{}, nil
+	}
+	if err != nil {
+		return config.Document{}, err
+	}
+	doc, err := config.ParseDocument(text)
+	if err != nil {
+		return config.Document{}, fmt.Errorf("%s: %w", cacheFile, err)
+	}
+	return doc, nil
+}
+
+// Current returns the settings in force.
+func (s *settings) Current() ha.Settings {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
+}
+
+// Effective returns the merged postgresql section in force.
+func (s *settings) Effective() config.Effective {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.eff
+}
+
+// Local returns the local configuration in force.
+func (s *settings) Local() *config.Local {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.local
+}
+
+// Learn takes what was read of /config. An absent or damaged key keeps what
+// is in force: pause must not end for a cycle (pitfall 36).
+func (s *settings) Learn(raw *dcs.Config) ha.Settings {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if raw == nil || !raw.Valid || raw.Revision == s.revision {
+		return s.current
+	}
+	doc, err := config.ParseDocument(raw.Raw)
+	if err != nil || doc.IsEmpty() {
+		return s.current
+	}
+	s.revision = raw.Revision
+	s.adoptDocument(doc)
+	s.dirty = true
+	return s.current
+}
+
+// adoptDocument puts a document in force. Called with mu held, or before use.
+func (s *settings) adoptDocument(doc config.Document) {
+	previous := &s.dynamic
+	if s.dynamic.Document == nil {
+		previous = nil
+	}
+	dyn, err := config.ParseDynamic(doc.Map(), previous)
+	if err != nil {
+		s.log.Error("the dynamic configuration is rejected in part, the previous one stays in force", "err", err)
+	}
+	s.document, s.dynamic = doc, dyn
+	s.merge()
+}
+
+// merge computes what follows from both layers. Called with mu held.
+func (s *settings) merge() {
+	s.eff = config.Merge(s.local, s.dynamic, config.ServerFacts{MajorVersion: s.major})
+	s.current = ha.Settings{
+		Dynamic:               s.dynamic,
+		RemoveOnRewindFailure: s.eff.RemoveDataDirectoryOnRewindFailure,
+		RemoveOnDiverged:      s.eff.RemoveDataDirectoryOnDivergedTL,
+	}
+	s.inst.Configure(s.eff, s.dynamic)
+	for _, f := range append(append([]config.Finding(nil), s.dynamic.Findings...), s.eff.Findings...) {
+		if text := f.String(); !s.said[text] {
+			s.said[text] = true
+			s.log.Warn(text)
+		}
+	}
+}
+
+// SetMajorVersion tells for which PostgreSQL the settings are written.
+func (s *settings) SetMajorVersion(major int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if major != 0 && major != s.major {
+		s.major = major
+		s.merge()
+	}
+}
+
+// Document is the dynamic configuration to write when the key is absent.
+func (s *settings) Document() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.document.Compact()
+}
+
+// Changed says whether Apply has something to do.
+func (s *settings) Changed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dirty || s.reload
+}
+
+// Apply brings PostgreSQL's files in line, and keeps the cache file.
+func (s *settings) Apply(ctx context.Context) {
+	s.mu.Lock()
+	force, doc, dir := s.reload, s.document, s.local.PostgreSQL.DataDir
+	s.reload, s.dirty = false, false
+	s.mu.Unlock()
+	if _, err := os.Stat(filepath.Join(dir, "global", "pg_control")); err != nil {
+		s.again() // nothing to apply to yet; a later cycle does it
+		return
+	}
+	applied, err := s.inst.ApplyConfig(ctx, force)
+	switch {
+	case errors.Is(err, instance.ErrNotRunning):
+		// The next start writes the files.
+	case err != nil:
+		s.log.Error("apply the configuration", "err", err)
+		s.again()
+	case applied.Reloaded:
+		s.log.Info("PostgreSQL configuration reloaded")
+	}
+	if err := renameio.WriteFile(filepath.Join(dir, cacheFile), doc.Compact(), 0o600); err != nil {
+		s.log.Warn("keep the dynamic configuration beside the data", "err", err)
+	}
+}
+
+func (s *settings) again() {
+	s.mu.Lock()
+	s.dirty = true
+	s.mu.Unlock()
+}
+
+// Reload takes a new local configuration (SIGHUP, POST /reload). What needs a
+// restart of the agent is said and stays as it was.
+func (s *settings) Reload(local *config.Local) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.local
+	for _, fixed := range []struct{ key, was, is string }{
+		{"name", old.Name, local.Name}, {"scope", old.Scope, local.Scope}, {"namespace", old.Namespace, local.Namespace},
+		{"postgresql.data_dir", old.PostgreSQL.DataDir, local.PostgreSQL.DataDir},
+		{"postgresql.config_dir", old.PostgreSQL.ConfigDir, local.PostgreSQL.ConfigDir},
+	} {
+		if fixed.was != fixed.is {
+			s.log.Warn(fmt.Sprintf("%s changed from %q to %q: it takes effect when the agent is restarted", fixed.key, fixed.was, fixed.is))
+		}
+	}
+	local.Name, local.Scope, local.Namespace = old.Name, old.Scope, old.Namespace
+	local.PostgreSQL.DataDir, local.PostgreSQL.ConfigDir = old.PostgreSQL.DataDir, old.PostgreSQL.ConfigDir
+	s.local = local
+	s.inst.SetLocal(local)
+	s.merge()
+	s.reload = true
+}

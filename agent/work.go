@@ -1,0 +1,194 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"pgha/agent/ha"
+	"pgha/internal/instance"
+	"pgha/internal/postgres"
+)
+
+// Start begins the one long action. What each kind does is one method below;
+// all of them only carry out what a decision has settled.
+func (m *machine) Start(_ context.Context, spec ha.JobSpec) {
+	work := map[ha.JobKind]func(context.Context, ha.JobSpec, *jobProgress) error{
+		ha.JobBootstrap:     m.bootstrap,
+		ha.JobUnbootstrap:   m.unbootstrap,
+		ha.JobClone:         m.clone,
+		ha.JobReinit:        m.reinit,
+		ha.JobStartPrimary:  m.startPrimary,
+		ha.JobStartStandby:  m.startStandby,
+		ha.JobFollow:        m.restart,
+		ha.JobRestart:       m.restart,
+		ha.JobCrashRecovery: m.crashRecover,
+		ha.JobPromote:       m.promote,
+		ha.JobRewind:        m.rewind,
+		ha.JobStop:          m.stopServer,
+	}[spec.Kind]
+	m.setAdopted(false)
+	m.start(m.background, spec, func(ctx context.Context, p *jobProgress) ha.JobResult {
+		err := work(ctx, spec, p)
+		r := ha.JobResult{OK: err == nil}
+		if err != nil {
+			r.Err = err.Error()
+			r.Unreachable = errors.Is(err, errLeaderGone)
+			r.StillStarting = errors.Is(err, errStillStarting)
+		}
+		if spec.Kind == ha.JobStop && err == nil {
+			r.CheckpointLSN = m.shutdownCheckpoint(ctx)
+		}
+		return r
+	})
+}
+
+func (m *machine) setAdopted(yes bool) {
+	m.mu.Lock()
+	m.adopted = yes
+	m.mu.Unlock()
+}
+
+// errLeaderGone: a rewind could not be done now, for the source's sake or
+// before it began.
+var errLeaderGone = errors.New("not possible at the moment")
+
+// errStillStarting: the start's time is over, the server is still at it.
+var errStillStarting = errors.New("postgres is still starting")
+
+// bootstrap makes a new cluster on this machine. The marker file tells a
+// later agent that it did not come to its end.
+func (m *machine) bootstrap(ctx context.Context, _ ha.JobSpec, _ *jobProgress) error {
+	if err := os.WriteFile(m.marker, []byte("a bootstrap is under way; without an agent running, it was cut short\n"), 0o600); err != nil {
+		return fmt.Errorf("mark the bootstrap: %w", err)
+	}
+	if err := m.inst.InitDB(ctx, m.settings.Local().Bootstrap); err != nil {
+		return err
+	}
+	m.launcher.allowUnguarded(true)
+	defer m.launcher.allowUnguarded(false)
+	if err := m.startWith(ctx, instance.StartOptions{Role: postgres.RolePrimary}); err != nil {
+		return err
+	}
+	return m.inst.PostBootstrap(ctx, m.settings.Local().Bootstrap)
+}
+
+func (m *machine) unbootstrap(ctx context.Context, _ ha.JobSpec, _ *jobProgress) error {
+	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopImmediate, Timeout: m.settings.Current().RetryTimeout}); err != nil {
+		return err
+	}
+	if err := m.inst.MoveDataDirAside(); err != nil {
+		return err
+	}
+	return os.Remove(m.marker)
+}
+
+func (m *machine) clone(ctx context.Context, spec ha.JobSpec, _ *jobProgress) error {
+	src, err := instance.SourceFromURL(spec.Source.Name, spec.Source.ConnURL)
+	if err != nil {
+		return err
+	}
+	return m.inst.BaseBackup(ctx, src, m.reportCopy(spec.Name))
+}
+
+func (m *machine) reinit(ctx context.Context, spec ha.JobSpec, p *jobProgress) error {
+	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopImmediate, Timeout: m.settings.Current().RetryTimeout}); err != nil {
+		return err
+	}
+	return m.clone(ctx, spec, p)
+}
+
+func (m *machine) startPrimary(ctx context.Context, spec ha.JobSpec, _ *jobProgress) error {
+	return m.startWith(ctx, instance.StartOptions{Role: postgres.RolePrimary, Timeout: spec.Timeout})
+}
+
+func (m *machine) startStandby(ctx context.Context, spec ha.JobSpec, _ *jobProgress) error {
+	f, err := m.follow(spec.Source)
+	if err != nil {
+		return err
+	}
+	return m.startWith(ctx, instance.StartOptions{Role: postgres.RoleReplica, Recovery: f, Timeout: spec.Timeout})
+}
+
+// restart stops and starts as what the server was: also the way to a
+// changed primary_conninfo where a reload does not do.
+func (m *machine) restart(ctx context.Context, spec ha.JobSpec, p *jobProgress) error {
+	m.mu.Lock()
+	m.restartTTL = spec.Timeout
+	m.mu.Unlock()
+	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopFast, Checkpoint: true, Restarting: true}); err != nil {
+		return err
+	}
+	if spec.Role == postgres.RolePrimary {
+		return m.startPrimary(ctx, spec, p)
+	}
+	return m.startStandby(ctx, spec, p)
+}
+
+func (m *machine) startWith(ctx context.Context, o instance.StartOptions) error {
+	result, err := m.inst.Start(ctx, o)
+	if result == instance.StartPending {
+		return errStillStarting
+	}
+	return err
+}
+
+func (m *machine) crashRecover(ctx context.Context, _ ha.JobSpec, _ *jobProgress) error {
+	return m.inst.CrashRecover(ctx)
+}
+
+func (m *machine) promote(ctx context.Context, _ ha.JobSpec, p *jobProgress) error {
+	p.reach(ha.PhasePromoting, 0)
+	return m.inst.Promote(ctx)
+}
+
+func (m *machine) rewind(ctx context.Context, spec ha.JobSpec, _ *jobProgress) error {
+	src, err := instance.SourceFromURL(spec.Source.Name, spec.Source.ConnURL)
+	if err != nil {
+		return err
+	}
+	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopFast}); err != nil {
+		return err
+	}
+	r, err := m.inst.Rewind(ctx, src)
+	if r.Outcome == instance.RewindLeaderGone || err != nil && r.Outcome == "" {
+		return errors.Join(errLeaderGone, err) // try again: nothing is decided
+	}
+	return err
+}
+
+func (m *machine) stopServer(ctx context.Context, spec ha.JobSpec, p *jobProgress) error {
+	return m.inst.Stop(ctx, instance.StopOptions{
+		Mode: instance.StopMode(spec.Mode), Checkpoint: spec.Checkpoint, Timeout: spec.StopTimeout,
+		OnShutDown: func(c postgres.ControlData) { p.reach(ha.PhaseShutDown, c.CheckpointLSN) },
+	})
+}
+
+// shutdownCheckpoint is where the log of a cleanly stopped server ends.
+func (m *machine) shutdownCheckpoint(ctx context.Context) postgres.LSN {
+	c, err := m.inst.ControlData(ctx)
+	if err != nil || c.State != postgres.ClusterShutDown {
+		return 0
+	}
+	return c.CheckpointLSN
+}
+
+// reportCopy logs how far a base backup has come, at most every 5 s.
+func (m *machine) reportCopy(name string) func(done, total int64) {
+	last := m.clock.Now()
+	return func(done, total int64) {
+		if m.clock.Now().Sub(last) < reportEvery {
+			return
+		}
+		last = m.clock.Now()
+		if total > 0 {
+			m.log.Info(fmt.Sprintf("%s: %d of about %d MB (%d %%)", name, done>>20, total>>20, min(99, done*100/total)))
+			return
+		}
+		m.log.Info(fmt.Sprintf("%s: %d MB", name, done>>20))
+	}
+}
+
+const reportEvery = 5 * time.Second

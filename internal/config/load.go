@@ -1,0 +1,152 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// LoadLocal reads the local layer: a file, or every *.yml and *.yaml of a
+// directory in the order of their names, with the PATRONI_* variables of
+// environ (as os.Environ gives them) on top. Without a path, or when nothing
+// is there, PATRONI_CONFIGURATION or the variables alone are used. It does not
+// ask for what only the agent needs: CheckAgent and CheckDCS do.
+// Every error about the content is *Error.
+func LoadLocal(path string, environ []string) (*Local, error) {
+	env := readEnvironment(environ)
+	root, missing, err := readPath(path)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case root != nil:
+		mergeNode(root, env.root)
+	case env.whole != "":
+		if root, err = decodeMap([]byte(env.whole), wholeConfiguration); err != nil {
+			return nil, err
+		}
+	case len(env.root.Fields) > 0:
+		root = &Node{Kind: MapNode, Fields: env.root.Fields}
+	case missing:
+		return nil, &Error{File: path, Message: "no such file or directory, and the environment says nothing either", Remedy: "name the configuration with -c"}
+	default:
+		return nil, &Error{Message: "Config is empty.", Remedy: "name the configuration with -c"}
+	}
+	settleFalsy(root)
+	l := &Local{Path: path, tree: root, environ: env.values}
+	l.Warnings = append(l.Warnings, root.Warnings...)
+	l.Warnings = append(l.Warnings, env.findings...)
+	if missing {
+		l.Path = ""
+		l.Warnings = append(l.Warnings, Finding{File: path, Message: "no such file or directory; the environment alone is used"})
+	}
+	findings, err := checkLocal(root)
+	if err != nil {
+		return nil, err
+	}
+	l.Warnings = append(l.Warnings, findings...)
+	l.Tree, _ = root.Value().(map[string]any)
+	l.build()
+	return l, nil
+}
+
+// readPath returns the merged map of a file or directory; nil and missing
+// when there is none.
+func readPath(path string) (root *Node, missing bool, err error) {
+	if path == "" {
+		return nil, false, nil
+	}
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, true, nil
+	case err != nil:
+		return nil, false, fmt.Errorf("read configuration: %w", err)
+	case info.IsDir():
+		root, err = readDirectory(path)
+	case info.Mode().IsRegular():
+		root, err = readFile(path)
+	default:
+		err = &Error{File: path, Message: "invalid config path: neither a file nor a directory"}
+	}
+	return root, false, err
+}
+
+func readFile(path string) (*Node, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return decodeMap(data, path)
+}
+
+func decodeMap(data []byte, file string) (*Node, error) {
+	root, err := DecodeYAML(data, file)
+	if err != nil {
+		return nil, err
+	}
+	if root.Kind != MapNode {
+		return nil, &Error{File: file, Line: root.Pos.Line, Message: "invalid config file: expected keys with values, got " + root.describe()}
+	}
+	return root, nil
+}
+
+// readDirectory merges the files; one that is no YAML file is not looked at.
+func readDirectory(path string) (*Node, error) {
+	entries, err := os.ReadDir(path) // sorted by name
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	root := &Node{Kind: MapNode}
+	for _, entry := range entries {
+		file := filepath.Join(path, entry.Name())
+		if ext := filepath.Ext(file); ext != ".yml" && ext != ".yaml" {
+			continue
+		}
+		if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		one, err := readFile(file)
+		if err != nil {
+			return nil, err
+		}
+		mergeNode(root, one)
+		root.Warnings = append(root.Warnings, one.Warnings...)
+	}
+	return root, nil
+}
+
+// mergeNode merges maps recursively; scalars and lists replace, null deletes
+// (contract: config.md 1.1).
+func mergeNode(into, over *Node) {
+	for _, f := range over.Fields {
+		i := into.index(f.Key)
+		switch {
+		case f.Value.IsNull():
+			if i >= 0 {
+				into.Fields = slices.Delete(into.Fields, i, i+1)
+			}
+		case i >= 0 && f.Value.Kind == MapNode && into.Fields[i].Value.Kind == MapNode:
+			mergeNode(into.Fields[i].Value, f.Value)
+		default:
+			into.setField(f)
+		}
+	}
+}
+
+// settleFalsy makes empty maps of top-level sections that are null, false, 0,
+// ” or [], and takes such plain keys away.
+func settleFalsy(root *Node) {
+	root.Fields = slices.DeleteFunc(root.Fields, func(f Field) bool {
+		key, known := find(localKeys, f.Key)
+		return known && key.Kind != KindMap && !truthy(f.Value.Value())
+	})
+	for i, f := range root.Fields {
+		if key, known := find(localKeys, f.Key); known && key.Kind == KindMap && !truthy(f.Value.Value()) {
+			root.Fields[i].Value = &Node{Kind: MapNode, Pos: f.Value.Pos}
+		}
+	}
+}
