@@ -135,7 +135,11 @@ func (s *Server) computePending(ctx context.Context) (map[string]postgres.Change
 			if !ok {
 				next = s.configuredValue(ctx, r.name)
 			}
-			pending[r.name] = change(r, next)
+			// The server keeps the flag when a new value is taken back
+			// before the restart (pitfalls 151).
+			if !sameSetting(r, next, values) {
+				pending[r.name] = change(r, next)
+			}
 		}
 	}
 	return pending, nil

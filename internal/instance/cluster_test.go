@@ -24,11 +24,24 @@ func (n *node) cloneFrom(of *node) {
 	n.start(StartOptions{Role: postgres.RoleReplica, Recovery: n.follow(of)})
 }
 
-func (n *node) untilStreaming() {
+func (n *node) untilStreaming() { n.t.Helper(); n.untilStreamingOn(0) }
+
+// untilStreamingOn waits for a timeline too: a standby of a promoted server
+// streams the rest of the old one first.
+func (n *node) untilStreamingOn(tl postgres.Timeline) {
 	n.t.Helper()
 	until(n.t, n.name+" streams", func() (bool, any) {
 		o := n.observe()
-		return o.Row != nil && o.Row.Streaming && o.Row.Received > 0, o.Row
+		return o.Row != nil && o.Row.Streaming && o.Row.Received > 0 && (tl == 0 || o.Row.Timeline == tl), o.Row
+	})
+}
+
+// untilAlone waits until there is no WAL receiver, nor one about to start.
+func (n *node) untilAlone() {
+	n.t.Helper()
+	until(n.t, n.name+" stops streaming", func() (bool, any) {
+		o := n.observe()
+		return o.Row != nil && o.Row.ReceiverStatus == "", o.Row
 	})
 }
 
@@ -76,7 +89,7 @@ func standbyFacts(t *testing.T, a, b *node) {
 	if err != nil || restart {
 		t.Fatalf("follow nobody: restart %v, %v", restart, err)
 	}
-	until(t, "b stops streaming", func() (bool, any) { o := b.observe(); return o.Row != nil && !o.Row.Streaming, o.Row })
+	b.untilAlone()
 	if o := b.observe(); o.Row.Timeline != 1 {
 		t.Fatalf("timeline without WAL receiver %+v", o.Row)
 	}
@@ -171,7 +184,7 @@ func rotatedPassword(t *testing.T, a, b *node) {
 // cleanSwitch: a stops cleanly, b is promoted, a and c follow without rewind.
 func cleanSwitch(t *testing.T, a, b, c *node) {
 	ctx := within(t, 40*time.Second)
-	a.sql("CREATE TABLE switched AS SELECT 1 AS x")
+	a.sql("CREATE TABLE public.switched AS SELECT 1 AS x")
 	var shutdown postgres.ControlData
 	must(t, a.Stop(ctx, StopOptions{OnShutDown: func(d postgres.ControlData) { shutdown = d }}))
 	until(t, "b has the shutdown checkpoint", func() (bool, any) {
@@ -192,10 +205,7 @@ func cleanSwitch(t *testing.T, a, b, c *node) {
 	if err != nil || restart {
 		t.Fatalf("c follows b: restart %v, %v", restart, err)
 	}
-	until(t, "c streams on timeline 2", func() (bool, any) {
-		o := c.observe()
-		return o.Row != nil && o.Row.Streaming && o.Row.Timeline == 2, o.Row
-	})
+	c.untilStreamingOn(2)
 	if d, err := c.Examine(ctx, b.source()); err != nil || d.Verdict != postgres.NotNeeded {
 		t.Fatalf("examine c: %+v, %v", d, err)
 	}
@@ -205,7 +215,7 @@ func cleanSwitch(t *testing.T, a, b, c *node) {
 		t.Fatalf("examine a: %+v, %v", d, err)
 	}
 	a.start(StartOptions{Role: postgres.RoleReplica, Recovery: a.follow(b)})
-	a.untilStreaming()
+	a.untilStreamingOn(2)
 }
 
 // diverged: b crashes with WAL nobody has, a is promoted, b is rewound.
@@ -215,13 +225,13 @@ func diverged(t *testing.T, a, b *node) {
 	if _, err := a.Follow(ctx, &Follow{}); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "a stops streaming", func() (bool, any) { o := a.observe(); return o.Row != nil && !o.Row.Streaming, o.Row })
-	b.sql("CREATE TABLE lost AS SELECT generate_series(1, 1000) AS x")
+	a.untilAlone()
+	b.sql("CREATE TABLE public.lost AS SELECT generate_series(1, 1000) AS x")
 	b.sql("CHECKPOINT")
 	p, _ := b.findPostmaster()
 	must(t, syscall.Kill(p.pid, syscall.SIGKILL))
 	must(t, a.Promote(ctx))
-	a.sql("CREATE TABLE won AS SELECT 1 AS x")
+	a.sql("CREATE TABLE public.won AS SELECT 1 AS x")
 	must(t, a.Checkpoint(ctx))
 	until(t, "b's backends are gone", func() (bool, any) { return len(leftOf(b)) == 0, leftOf(b) })
 	o := b.observe()

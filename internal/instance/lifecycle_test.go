@@ -204,7 +204,7 @@ func stopReports(t *testing.T, n *node) {
 
 func crash(t *testing.T, n *node) {
 	before := n.sql("SELECT timeline_id::text FROM pg_control_checkpoint()")
-	n.sql("CREATE TABLE kept AS SELECT 1")
+	n.sql("CREATE TABLE public.kept AS SELECT 1")
 	p, _ := n.findPostmaster()
 	must(t, syscall.Kill(p.pid, syscall.SIGKILL))
 	until(t, "the crash is noticed", func() (bool, any) {
@@ -223,7 +223,7 @@ func crash(t *testing.T, n *node) {
 	if got := n.sql("SELECT timeline_id::text FROM pg_control_checkpoint()"); got != before {
 		t.Fatalf("timeline %s, want %s", got, before)
 	}
-	n.sql("SELECT count(*)::text FROM kept")
+	n.sql("SELECT count(*)::text FROM public.kept")
 	must(t, n.Stop(within(t, 10*time.Second), StopOptions{Mode: StopImmediate}))
 }
 

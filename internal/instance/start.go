@@ -88,10 +88,10 @@ func (s *Server) Start(ctx context.Context, o StartOptions) (StartResult, error)
 func (s *Server) launch(ctx context.Context, o StartOptions) (process, error) {
 	dir := s.dataDir()
 	if s.marked(markRewind) {
-		return process{}, ErrHalfRewound
+		return process{}, fmt.Errorf("%w (noted in %s)", ErrHalfRewound, s.markFile(markRewind))
 	}
 	if s.marked(markClone) {
-		return process{}, ErrHalfCloned
+		return process{}, fmt.Errorf("%w (noted in %s: remove the note if the directory was replaced by hand)", ErrHalfCloned, s.markFile(markClone))
 	}
 	if s.sweep != nil {
 		if err := s.sweep(ctx, dir); err != nil {
