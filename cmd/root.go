@@ -25,7 +25,9 @@ keys in etcd, same REST API, same commands.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
+		newAgentCommand(),
 		newCtlCommand(outside),
+		newDemoCommand(),
 		newVersionCommand(),
 	)
 	return root
