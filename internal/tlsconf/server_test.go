@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgha/internal/tlsconf"
 	"pgha/internal/tlsconf/tlstest"
@@ -150,17 +151,25 @@ func handshake(t *testing.T, files tlsconf.Files, client *tls.Config) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	here, there := net.Pipe()
-	defer here.Close()
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", s.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = tls.Server(there, s.Config()).Handshake() // the client's error tells
-		there.Close()
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		_ = conn.(*tls.Conn).Handshake() // the client's error tells
+		conn.Close()
 	}()
-	client.ServerName = "127.0.0.1"
-	err = tls.Client(here, client).Handshake()
-	here.Close()
-	<-done
-	return err
+	defer func() { listener.Close(); <-done }()
+	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	conn, err := tls.DialWithDialer(dialer, "tcp", listener.Addr().String(), client)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
 }
