@@ -143,7 +143,7 @@ func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool
 	case primary:
 		mode = client.Primary
 	}
-	pid, err := c.Start(ctx, client.Command{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: cmd.Dir}, mode)
+	pid, err := c.Start(ctx, client.Command{Path: cmd.Path, Args: append([]string{cmd.Path}, cmd.Args...), Env: cmd.Env, Dir: cmd.Dir}, mode)
 	if err != nil {
 		c.Close()
 		return 0, fmt.Errorf("start %s under the guard: %w", cmd.Path, err)
@@ -208,10 +208,15 @@ func (l *launcher) unhold(ctx context.Context, paused bool) error {
 	switch {
 	case c == nil || !armed:
 		return nil
-	case paused:
-		return c.DisarmForPause(ctx)
 	}
-	return c.Disarm(ctx)
+	disarm := c.Disarm
+	if paused {
+		disarm = c.DisarmForPause
+	}
+	if err := disarm(ctx); err != nil && !errors.Is(err, client.ErrNoGuard) {
+		return err // a guard that is gone needs no disarming
+	}
+	return nil
 }
 
 // allowUnguarded permits (or forbids again) a start as primary before any
@@ -230,4 +235,36 @@ func (l *launcher) close() {
 		l.guard.Close()
 		l.guard = nil
 	}
+}
+
+// guardless says whether no guard is alive.
+func (l *launcher) guardless() bool {
+	c, _ := l.current()
+	return c == nil
+}
+
+// adoptPostmaster puts a guard beside a postmaster that somebody else
+// started: the process walk protects it, the parent-death signal cannot.
+func (l *launcher) adoptPostmaster(ctx context.Context, inst *instance.Server) error {
+	pid, alive := inst.Alive()
+	if !alive {
+		return errors.New("the postmaster has ended meanwhile")
+	}
+	ticks, err := client.StartTicks(pid)
+	if err != nil {
+		return err
+	}
+	c, err := client.Spawn(ctx, l.options)
+	if err != nil {
+		return err
+	}
+	if err := c.Adopt(ctx, pid, ticks); err != nil {
+		c.Close()
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.take(c)
+	l.log.Warn("PostgreSQL was started by somebody else: its guard can kill it at the deadline, but not if guard and agent are both frozen; restart it through pgha for the full promise", "pid", pid)
+	return nil
 }

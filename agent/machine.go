@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -10,7 +11,6 @@ import (
 
 	"pgha/agent/ha"
 	"pgha/internal/clock"
-	"pgha/internal/config"
 	"pgha/internal/dcs"
 	"pgha/internal/instance"
 	"pgha/internal/postgres"
@@ -27,7 +27,7 @@ type machine struct {
 	wake     func()
 	dataDir  string
 	marker   string // file that says "a bootstrap is under way"
-	local    func() localSettings
+	settings *settings
 	// background is what jobs and tasks run under: the agent's life.
 	background context.Context
 
@@ -38,17 +38,8 @@ type machine struct {
 	history    []postgres.HistoryEntry
 	historyTL  postgres.Timeline
 	checkpoint checkpointTask
+	rewindFact rewindFact
 	restartTTL time.Duration // limit given with a restart request
-}
-
-// localSettings are the parts of the configuration that jobs need afresh.
-type localSettings struct {
-	UsePgRewind  bool
-	StopTimeout  time.Duration
-	RetryTimeout time.Duration
-	// Bootstrap is what a new cluster is made with; nil: this member never
-	// makes one, and is never told to.
-	Bootstrap *config.Bootstrap
 }
 
 var _ Server = (*machine)(nil)
@@ -114,10 +105,31 @@ func (m *machine) data(o instance.Observation) ha.DataDir {
 
 // rewindUsable is section 16.1's "usable", with the reason for people.
 func (m *machine) rewindUsable(ctx context.Context) (bool, string) {
-	if !m.local().UsePgRewind {
+	if !m.settings.Effective().UsePgRewind {
 		return false, "postgresql.use_pg_rewind is not set"
 	}
-	return m.inst.CanRewind(ctx)
+	m.mu.Lock()
+	cached := m.rewindFact
+	m.mu.Unlock()
+	if !cached.at.IsZero() && m.clock.Now().Sub(cached.at) < rewindFactAge {
+		return cached.usable, cached.why
+	}
+	cached.at = m.clock.Now()
+	cached.usable, cached.why = m.inst.RewindUsable(ctx)
+	m.mu.Lock()
+	m.rewindFact = cached
+	m.mu.Unlock()
+	return cached.usable, cached.why
+}
+
+// rewindFactAge is how long the answer to "can pg_rewind be used" is kept:
+// asking runs programs.
+const rewindFactAge = 30 * time.Second
+
+type rewindFact struct {
+	at     clock.Instant
+	usable bool
+	why    string
 }
 
 // physicalSlots are the positions the leader publishes.
@@ -138,7 +150,7 @@ func (m *machine) historyOf(tl postgres.Timeline) []postgres.HistoryEntry {
 	if tl <= 1 || tl == m.historyTL {
 		return m.history
 	}
-	text, err := os.ReadFile(filepath.Join(m.dataDir, "pg_wal", postgres.HistoryFileName(tl)))
+	text, err := os.ReadFile(filepath.Join(m.dataDir, "pg_wal", fmt.Sprintf("%08X.history", uint32(tl))))
 	if err != nil {
 		return nil // written a moment after the promotion: the next cycle has it
 	}
@@ -198,21 +210,57 @@ func (m *machine) Examine(ctx context.Context, leader dcs.Member) (ha.ExamineOut
 	case err != nil:
 		m.log.Info("could not compare histories with the leader yet", "member", leader.Name, "err", err)
 		return ha.ExamineUndecided, err.Error()
-	case d.Needed:
+	case d.Verdict == postgres.Needed:
 		return ha.ExamineDiverged, d.Why
+	case d.Verdict == postgres.NotNeeded:
+		return ha.ExamineSame, d.Why
 	}
-	return ha.ExamineSame, d.Why
+	return ha.ExamineUndecided, d.Why
 }
 
 // SyncSlots brings physical slots to what is wanted.
 func (m *machine) SyncSlots(ctx context.Context, want []ha.SlotWant) {
 	slots := make([]instance.Slot, len(want))
 	for i, w := range want {
-		slots[i] = instance.Slot{Name: w.Name, Active: w.Active, LSN: w.LSN}
+		slots[i] = instance.Slot{Name: w.Name, Use: instance.SlotInactive, LSN: w.LSN, MayRecreate: !w.Active && !w.Retained}
+		switch {
+		case w.Active:
+			slots[i].Use = instance.SlotActive
+		case w.Retained:
+			slots[i].Use = instance.SlotRetained
+		}
+	}
+	if slotsInOrder(m.observation().Row, slots) {
+		return
 	}
 	if err := m.inst.SyncSlots(ctx, slots); err != nil {
 		m.log.Warn("bring the replication slots in order", "err", err)
 	}
+}
+
+// slotsInOrder says whether the row of this cycle shows nothing to do: every
+// wanted slot is there and far enough, and no other.
+func slotsInOrder(r *instance.Row, want []instance.Slot) bool {
+	if r == nil {
+		return false
+	}
+	have := map[string]instance.SlotRow{}
+	for _, s := range r.Slots {
+		if s.Type == "physical" {
+			have[s.Name] = s
+		}
+	}
+	if len(have) != len(want) {
+		return false
+	}
+	for _, w := range want {
+		s, ok := have[w.Name]
+		idle := w.Use != instance.SlotActive
+		if !ok || s.WALStatus == "lost" || idle && (s.RestartLSN < w.LSN || s.RestartLSN == 0 || s.Xmin) {
+			return false
+		}
+	}
+	return true
 }
 
 // SetRole corrects the remembered role.

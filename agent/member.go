@@ -3,6 +3,7 @@ package agent
 import (
 	"net"
 
+	"pgha/internal/api"
 	"pgha/internal/config"
 	"pgha/internal/dcs"
 	"pgha/internal/instance"
@@ -11,7 +12,7 @@ import (
 
 // patroniVersion is the version this member speaks for (rulings 25): peers
 // decide by it which protocol they may use.
-const patroniVersion = "4.1.5"
+const patroniVersion = api.PatroniVersion
 
 // identity is what a member key says of the member besides its PostgreSQL.
 type identity struct {

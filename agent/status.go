@@ -57,7 +57,7 @@ func (p *publisher) announce() {
 }
 
 // compose builds what REST shows. Called with mu held.
-func (p *publisher) compose(v View, state postgres.State, role postgres.Role, server *rest.Server, at clock.Instant) *rest.Status {
+func (p *publisher) compose(v View, state postgres.State, role postgres.Role, server *rest.Facts, at clock.Instant) *rest.Status {
 	local := p.settings.Local()
 	shown := state
 	if state == postgres.StateRunning && server == nil {
@@ -91,6 +91,13 @@ func (p *publisher) Snapshot() *rest.Status {
 		return &stale
 	}
 	return p.status
+}
+
+// lastView is the loop's last published view.
+func (p *publisher) lastView() View {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.view
 }
 
 // Changed is closed when a new status is published.
@@ -128,7 +135,7 @@ func (p *publisher) query(done chan struct{}) {
 	defer cancel()
 	at := p.clock.Now()
 	state, _ := p.inst.State()
-	var server *rest.Server
+	var server *rest.Facts
 	if state == postgres.StateRunning || state == postgres.StateStarting || state == postgres.StateRestarting {
 		if row, err := p.inst.Status(ctx); err == nil {
 			server = serverFacts(row)
@@ -170,18 +177,26 @@ func pendingOf(changes map[string]postgres.Change) (bool, map[string]dcs.Paramet
 }
 
 // serverFacts turns the monitoring row into what REST shows; nil stays nil.
-func serverFacts(r *instance.Row) *rest.Server {
+func serverFacts(r *instance.Row) *rest.Facts {
 	if r == nil {
 		return nil
 	}
-	s := &rest.Server{
+	s := &rest.Facts{
 		PostmasterStart: r.PostmasterStart, Version: int(r.Version), InRecovery: r.InRecovery,
 		Timeline: r.Timeline, Location: r.Location, Received: max(r.Written, r.Received), Replayed: r.Replayed,
 		ReplayedAt: r.ReplayedAt, ReplayPaused: r.ReplayPaused, ReplicationState: r.ReplicationState(), UpstreamEnd: r.LatestEnd,
 	}
 	for _, w := range r.Senders {
 		s.Replication = append(s.Replication, rest.Sender{User: w.User, ApplicationName: w.ApplicationName,
-			ClientAddr: w.ClientAddr, State: w.State, SyncState: w.SyncState, SyncPriority: w.SyncPriority})
+			ClientAddr: orEmpty(w.ClientAddr), State: w.State, SyncState: w.SyncState, SyncPriority: w.SyncPriority})
 	}
 	return s
+}
+
+// orEmpty reads a NULL text as the empty one.
+func orEmpty(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }

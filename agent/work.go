@@ -35,7 +35,7 @@ func (m *machine) Start(_ context.Context, spec ha.JobSpec) {
 		r := ha.JobResult{OK: err == nil}
 		if err != nil {
 			r.Err = err.Error()
-			r.Unreachable = errors.Is(err, instance.ErrSourceUnreachable)
+			r.Unreachable = errors.Is(err, errLeaderGone)
 			r.StillStarting = errors.Is(err, errStillStarting)
 		}
 		if spec.Kind == ha.JobStop && err == nil {
@@ -51,6 +51,10 @@ func (m *machine) setAdopted(yes bool) {
 	m.mu.Unlock()
 }
 
+// errLeaderGone: a rewind could not be done now, for the source's sake or
+// before it began.
+var errLeaderGone = errors.New("not possible at the moment")
+
 // errStillStarting: the start's time is over, the server is still at it.
 var errStillStarting = errors.New("postgres is still starting")
 
@@ -60,7 +64,7 @@ func (m *machine) bootstrap(ctx context.Context, _ ha.JobSpec, _ *jobProgress) e
 	if err := os.WriteFile(m.marker, []byte("a bootstrap is under way; without an agent running, it was cut short\n"), 0o600); err != nil {
 		return fmt.Errorf("mark the bootstrap: %w", err)
 	}
-	if err := m.inst.InitDB(ctx, m.local().Bootstrap); err != nil {
+	if err := m.inst.InitDB(ctx, m.settings.Local().Bootstrap); err != nil {
 		return err
 	}
 	m.launcher.allowUnguarded(true)
@@ -68,11 +72,11 @@ func (m *machine) bootstrap(ctx context.Context, _ ha.JobSpec, _ *jobProgress) e
 	if err := m.startWith(ctx, instance.StartOptions{Role: postgres.RolePrimary}); err != nil {
 		return err
 	}
-	return m.inst.PostBootstrap(ctx)
+	return m.inst.PostBootstrap(ctx, m.settings.Local().Bootstrap)
 }
 
 func (m *machine) unbootstrap(ctx context.Context, _ ha.JobSpec, _ *jobProgress) error {
-	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopImmediate, Timeout: m.local().RetryTimeout}); err != nil {
+	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopImmediate, Timeout: m.settings.Current().RetryTimeout}); err != nil {
 		return err
 	}
 	if err := m.inst.MoveDataDirAside(); err != nil {
@@ -90,7 +94,7 @@ func (m *machine) clone(ctx context.Context, spec ha.JobSpec, _ *jobProgress) er
 }
 
 func (m *machine) reinit(ctx context.Context, spec ha.JobSpec, p *jobProgress) error {
-	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopImmediate, Timeout: m.local().RetryTimeout}); err != nil {
+	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopImmediate, Timeout: m.settings.Current().RetryTimeout}); err != nil {
 		return err
 	}
 	return m.clone(ctx, spec, p)
@@ -145,7 +149,14 @@ func (m *machine) rewind(ctx context.Context, spec ha.JobSpec, _ *jobProgress) e
 	if err != nil {
 		return err
 	}
-	return m.inst.Rewind(ctx, src)
+	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopFast}); err != nil {
+		return err
+	}
+	r, err := m.inst.Rewind(ctx, src)
+	if r.Outcome == instance.RewindLeaderGone || err != nil && r.Outcome == "" {
+		return errors.Join(errLeaderGone, err) // try again: nothing is decided
+	}
+	return err
 }
 
 func (m *machine) stopServer(ctx context.Context, spec ha.JobSpec, p *jobProgress) error {

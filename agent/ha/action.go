@@ -231,5 +231,7 @@ type SlotWant struct {
 	// Active: its member should stream from here now. An inactive one is
 	// moved forward to LSN.
 	Active bool
-	LSN    postgres.LSN
+	// Retained: its member is away and known from retain_slots only.
+	Retained bool
+	LSN      postgres.LSN
 }

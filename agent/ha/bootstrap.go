@@ -33,6 +33,8 @@ func withoutData(in Input) Decision {
 			noting("creating the replica failed; see the log")
 	case in.Cluster.Leader != nil:
 		return clone(in)
+	case claimedByUs(in):
+		return startJob(in, JobSpec{Kind: JobBootstrap, Name: string(JobBootstrap)}, Reason{Code: Bootstrapping})
 	case in.Cluster.Initialize == nil && in.CanBootstrap && !in.Tags.NoFailover:
 		return raceToInitialize(in)
 	default:
@@ -43,15 +45,17 @@ func withoutData(in Input) Decision {
 // raceToInitialize is the bootstrap race: the empty initialize key, created
 // under our lease so that it vanishes by itself if we die (pitfall 174).
 func raceToInitialize(in Input) Decision {
-	switch in.Tried.Initialize {
-	case NotTried:
+	if in.Tried.Initialize == NotTried {
 		return do(in, ClaimInitialize{}, "nobody has initialised this cluster")
-	case Done:
-		return startJob(in, JobSpec{Kind: JobBootstrap, Name: string(JobBootstrap)}, Reason{Code: Bootstrapping})
-	default:
-		// Failed may have happened; the key is leased and read again next time.
-		return restFor(in, retryPause, Reason{Code: InitializeLost})
 	}
+	// Refused, or of unknown outcome: the next cycle reads whose it is.
+	return restFor(in, retryPause, Reason{Code: InitializeLost})
+}
+
+// claimedByUs: the empty initialize key stands under our own lease.
+func claimedByUs(in Input) bool {
+	init := in.Cluster.Initialize
+	return init != nil && init.SystemID == "" && init.Lease != 0 && init.Lease == in.Lease
 }
 
 // clone chooses where from (3.2): a running member tagged clonefrom, else the leader.
@@ -88,8 +92,7 @@ func afterBootstrap(in Input) Decision {
 		return rest(in, Reason{Code: Initialized})
 	}
 	ours := in.Cluster.Initialize != nil && in.Cluster.Initialize.SystemID == in.Local.SystemID
-	claimed := in.Cluster.Initialize != nil && in.Cluster.Initialize.SystemID == "" &&
-		in.Cluster.Initialize.Lease != 0 && in.Cluster.Initialize.Lease == in.Lease
+	claimed := claimedByUs(in)
 	switch {
 	case in.Tried.Register == Done || ours:
 		if in.Tried.Acquire == NotTried {
@@ -117,7 +120,7 @@ func undoBootstrap(in Input) Decision {
 			saying(Line{Info, "removing initialize key after failed attempt to bootstrap the cluster"})
 	}
 	init := in.Cluster.Initialize
-	if init != nil && init.SystemID == "" && init.Lease != 0 && init.Lease == in.Lease && in.Tried.Initialize == NotTried {
+	if claimedByUs(in) && in.Tried.Initialize == NotTried {
 		return do(in, UnclaimInitialize{Revision: init.Revision}, "let the next member try")
 	}
 	return act(in, Exit{Code: 1}, Reason{Code: BootstrapFailed})
@@ -160,7 +163,7 @@ func wrongSystem(in Input) Decision {
 		put := PutSystemID{ID: in.Local.SystemID, Absent: init == nil}
 		if init != nil {
 			put.Revision = init.Revision
-			if init.SystemID == "" && init.Lease != 0 && init.Lease != in.Lease {
+			if init.SystemID == "" && init.Lease != 0 && !claimedByUs(in) {
 				return rest(in, Reason{Code: WaitingForBootstrap}) // a living member is at it
 			}
 		}

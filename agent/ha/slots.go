@@ -52,7 +52,7 @@ func wantedSlots(in Input) []SlotWant {
 			if _, have := byName[name]; have || name == own {
 				continue
 			}
-			byName[name] = SlotWant{Name: name, LSN: in.Cluster.Status.Slots[name]}
+			byName[name] = SlotWant{Name: name, Retained: true, LSN: in.Cluster.Status.Slots[name]}
 		}
 	}
 	out := make([]SlotWant, 0, len(byName))

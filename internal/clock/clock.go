@@ -69,3 +69,13 @@ func Now() Instant {
 	}
 	return Instant(ts.Nano())
 }
+
+// Monotonic reads CLOCK_MONOTONIC: the clock that systemd's notify protocol
+// speaks of. Leases never use it.
+func Monotonic() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		panic("clock: CLOCK_MONOTONIC: " + err.Error())
+	}
+	return time.Duration(ts.Nano())
+}

@@ -70,8 +70,9 @@ type Write struct {
 	Key Key
 	// Value to put; nil deletes the key.
 	Value []byte
-	// Leased attaches the key to this member's lease, so that it vanishes
-	// with the member. A later put without it detaches the key.
+	// Leased attaches the key to this member's lease as last granted, so that
+	// it vanishes with the member: call KeepAlive before. Without a lease the
+	// write is refused (ErrConflict). A later put without Leased detaches the key.
 	Leased bool
 	// Guard must hold or nothing of the whole Apply is done.
 	Guard Guard

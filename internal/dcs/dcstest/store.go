@@ -19,7 +19,7 @@ type Store struct {
 	member string
 	wakes  chan struct{}
 
-	mu     sync.Mutex // guards what follows; never held together with the memory's
+	mu     sync.Mutex // guards what follows; taken after the memory's, never before it
 	ttl    time.Duration
 	id     dcs.LeaseID // zero: grant one
 	closed bool
@@ -295,7 +295,17 @@ func (s *Store) apply(writes []dcs.Write, also ...change) error {
 			w.Guard.Leader && !s.leads():
 			return fmt.Errorf("write %s: %w", w.Key, dcs.ErrConflict)
 		}
-		also = append(also, change{key: w.Key, value: w.Value, delete: w.Value == nil})
+		c := change{key: w.Key, value: w.Value, delete: w.Value == nil}
+		if w.Leased {
+			s.mu.Lock()
+			id := s.id
+			s.mu.Unlock()
+			if _, alive := s.memory.leases[id]; !alive {
+				return fmt.Errorf("write %s: %w: there is no lease to attach the key to", w.Key, dcs.ErrConflict)
+			}
+			c.lease = id
+		}
+		also = append(also, c)
 	}
 	s.memory.change(also)
 	return nil

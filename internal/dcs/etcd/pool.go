@@ -41,7 +41,8 @@ func newPool(urls []string, d *dialer, c clock.Clock) (*pool, error) {
 		if err != nil {
 			return nil, err
 		}
-		if p.find(e.url) != nil {
+		if find(p.endpoints, e.url) != nil {
+			_ = e.conn.Load().Close()
 			continue
 		}
 		e.configured = true
@@ -53,8 +54,8 @@ func newPool(urls []string, d *dialer, c clock.Clock) (*pool, error) {
 	return p, nil
 }
 
-func (p *pool) find(url string) *endpoint {
-	for _, e := range p.endpoints {
+func find(list []*endpoint, url string) *endpoint {
+	for _, e := range list {
 		if e.url == url {
 			return e
 		}
@@ -138,59 +139,76 @@ func (p *pool) fresh(age time.Duration) *endpoint {
 }
 
 // merge adds the client URLs members advertise and drops discovered ones that
-// are gone. Left out are URLs that would be a step down: http where we were
-// given https (a password would travel in clear text), this host's loopback
-// where we were given real addresses, and members we reach already.
+// are gone. It returns what it added.
 func (p *pool) merge(members []*pb.Member) (added []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil
 	}
-	allSecure, anyLoopback := true, false
-	reached := map[uint64]bool{}
-	var keep []*endpoint
-	for _, e := range p.endpoints {
-		if e.configured {
-			allSecure = allSecure && secure(e.url)
-			anyLoopback = anyLoopback || loopback(e.host)
-			reached[e.member] = e.member != 0
+	given := p.configured()
+	keep := slices.Clone(given)
+	for _, m := range members {
+		for _, raw := range m.GetClientURLs() {
+			if m.GetIsLearner() || slices.ContainsFunc(given, func(e *endpoint) bool { return e.member != 0 && e.member == m.GetID() }) {
+				continue // cannot answer, or is reached already
+			}
+			e := p.discovered(given, raw)
+			if e == nil || slices.Contains(keep, e) {
+				continue
+			}
+			if find(p.endpoints, e.url) == nil {
+				p.endpoints = append(p.endpoints, e)
+				added = append(added, e.url)
+			}
+			e.member = m.GetID()
 			keep = append(keep, e)
 		}
 	}
-	for _, m := range members {
-		for _, raw := range m.GetClientURLs() {
-			if m.GetIsLearner() || reached[m.GetID()] {
-				continue
-			}
-			e := p.find(raw)
-			if e == nil {
-				var err error
-				if e, err = p.dialer.newEndpoint(raw); err != nil {
-					continue
-				}
-				if p.find(e.url) != nil || allSecure && !secure(e.url) || loopback(e.host) && !anyLoopback {
-					_ = e.conn.Load().Close()
-					continue
-				}
-				added = append(added, e.url)
-			}
-			if !slices.Contains(keep, e) {
-				e.member = m.GetID()
-				keep = append(keep, e)
-			}
-		}
-	}
 	for _, e := range p.endpoints {
-		if !slices.Contains(keep, e) {
-			_ = e.conn.Load().Close()
-			if p.preferred == e {
-				p.preferred = nil
-			}
+		if slices.Contains(keep, e) {
+			continue
+		}
+		_ = e.conn.Load().Close()
+		if p.preferred == e {
+			p.preferred = nil
 		}
 	}
 	p.endpoints = keep
 	return added
+}
+
+// configured returns the endpoints we were given; the caller holds mu.
+func (p *pool) configured() (list []*endpoint) {
+	for _, e := range p.endpoints {
+		if e.configured {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// discovered returns the endpoint for an advertised URL, nil when it is of no
+// use: not a URL, or a step down from the endpoints given (http where all are
+// https, so that a password would travel in clear text; this host's loopback
+// where none is). The caller holds mu.
+func (p *pool) discovered(given []*endpoint, raw string) *endpoint {
+	e, err := p.dialer.newEndpoint(raw)
+	if err != nil {
+		return nil
+	}
+	insecure := func(e *endpoint) bool { return !secure(e.url) }
+	local := func(e *endpoint) bool { return loopback(e.host) }
+	known := find(p.endpoints, e.url)
+	useless := insecure(e) && !slices.ContainsFunc(given, insecure) || local(e) && !slices.ContainsFunc(given, local)
+	if known != nil || useless {
+		_ = e.conn.Load().Close()
+		if useless {
+			return nil
+		}
+		return known
+	}
+	return e
 }
 
 func loopback(hostport string) bool {

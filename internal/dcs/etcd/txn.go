@@ -60,8 +60,17 @@ func (s *Store) writes(list []dcs.Write) (guards []*pb.Compare, do []*pb.Request
 		if w.Value == nil {
 			do = append(do, remove(k, nil))
 		} else {
-			do = append(do, put(k, w.Value, 0))
+			do = append(do, put(k, w.Value, s.leaseOf(w)))
 		}
 	}
 	return guards, do
+}
+
+// leaseOf is the lease a write carries: ours, when it asks for it.
+func (s *Store) leaseOf(w dcs.Write) dcs.LeaseID {
+	if !w.Leased {
+		return 0
+	}
+	id, _ := s.lease.get()
+	return id
 }

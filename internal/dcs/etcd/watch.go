@@ -21,6 +21,8 @@ const (
 	// steadyAfter: a watch that lived that long ended for a passing reason and
 	// is opened again without a pause.
 	steadyAfter = 5 * time.Second
+	// deniedPause: each login costs etcd a tenth of a second of work.
+	deniedPause = 5 * time.Second
 )
 
 // watch keeps one watch open until ctx ends. An open watch that dies is found
@@ -50,6 +52,9 @@ func (s *Store) watch(ctx context.Context) {
 			return
 		}
 		pause = min(max(2*pause, firstPause), lastPause)
+		if errors.Is(err, dcs.ErrDenied) {
+			pause = deniedPause
+		}
 	}
 }
 

@@ -201,10 +201,16 @@ func (s *Store) Apply(ctx context.Context, writes ...dcs.Write) error {
 		if w.Guard.Leader && s.member == "" {
 			err = fmt.Errorf("%w: a tool is never the leader", dcs.ErrConflict)
 		}
+		if w.Leased && s.leaseOf(w) == 0 {
+			err = fmt.Errorf("%w: there is no lease to attach the key to", dcs.ErrConflict)
+		}
 	}
 	if err == nil {
 		guards, do := s.writes(writes)
 		err = s.guarded(ctx, &pb.TxnRequest{Compare: guards, Success: do})
+	}
+	if errors.Is(err, errLeaseGone) {
+		err = fmt.Errorf("%w: %w", dcs.ErrConflict, err)
 	}
 	if err != nil {
 		return fmt.Errorf("write %v: %w", keys, err)

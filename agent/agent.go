@@ -1,0 +1,423 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"pgha/agent/ha"
+	"pgha/agent/rest"
+	"pgha/internal/api"
+	"pgha/internal/clock"
+	"pgha/internal/config"
+	"pgha/internal/dcs"
+	"pgha/internal/dcs/etcd"
+	"pgha/internal/guard/client"
+	"pgha/internal/instance"
+	"pgha/internal/logging"
+	"pgha/internal/postgres"
+	"pgha/internal/tlsconf"
+)
+
+// Options are the agent's command line and surroundings.
+type Options struct {
+	// ConfigPath is a file or directory; empty: the environment alone.
+	ConfigPath string
+	// Environ is the process's environment, PATRONI_* included.
+	Environ []string
+	Version string // of pgha
+	Stderr  io.Writer
+	// Signals delivers the process's signals (rulings 49).
+	Signals <-chan os.Signal
+}
+
+// ExitError is an agent that could not run: the exit code of rulings 51, one
+// line that says what and where, and a remedy when one is known.
+type ExitError struct {
+	Code   int
+	Err    error
+	Remedy string
+}
+
+func (e *ExitError) Error() string { return e.Err.Error() }
+func (e *ExitError) Unwrap() error { return e.Err }
+
+// ExitCode and Hint are read by the command line.
+func (e *ExitError) ExitCode() int { return e.Code }
+
+// Hint is the remedy, empty when none is known.
+func (e *ExitError) Hint() string { return e.Remedy }
+
+// Exit codes of the agent (rulings 51).
+const (
+	exitFailed      = 1
+	exitConfig      = 2
+	exitRefused     = 3
+	exitUnreachable = 4
+)
+
+// Run is the daemon: it returns when the agent has ended, nil after a clean
+// shutdown. Errors are *ExitError.
+func Run(ctx context.Context, o Options) error {
+	local, err := config.LoadLocal(o.ConfigPath, o.Environ)
+	if err != nil {
+		return &ExitError{Code: exitConfig, Err: err}
+	}
+	if err := preflight(local); err != nil {
+		return err
+	}
+	log, output, err := logging.New(local.Log, o.Stderr)
+	if err != nil {
+		return &ExitError{Code: exitConfig, Err: fmt.Errorf("log: %w", err)}
+	}
+	defer output.Close()
+	for _, w := range local.Warnings {
+		log.Warn(w.String())
+	}
+	lock, err := lockStateDir(local)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	a := &agent{options: o, log: log, output: output, epoch: uint64(clock.Now())}
+	return a.run(ctx, local)
+}
+
+// agent is one incarnation of the daemon on one data directory.
+type agent struct {
+	options  Options
+	log      *slog.Logger
+	output   *logging.Output
+	life     context.Context
+	epoch    uint64
+	store    *etcd.Store
+	inst     *instance.Server
+	launcher *launcher
+	settings *settings
+	machine  *machine
+	loop     *Loop
+	pub      *publisher
+	backend  *backend
+	rest     *rest.Server
+	notify   notifier
+}
+
+// run wires the parts in the order in which they need each other, runs the
+// loop, and takes them apart again. The parts that have goroutines of their
+// own are listed in docs/ARCHITECTURE.md.
+func (a *agent) run(ctx context.Context, local *config.Local) error {
+	life, end := context.WithCancel(ctx)
+	defer end()
+	a.life = life
+	sleep := newSleeper()
+	a.launcher = newLauncher(client.Options{StateDir: local.Pgha.StateDir, DataDir: local.PostgreSQL.DataDir,
+		Scope: local.Scope, Epoch: a.epoch, Stdout: os.Stdout, Stderr: os.Stderr, Log: a.log}, sleep.Wake)
+	inst, err := instance.New(instance.Options{Local: local, Launcher: a.launcher, Sweep: a.sweep, Clock: clock.System{}, Log: a.log})
+	if err != nil {
+		return &ExitError{Code: exitConfig, Err: err}
+	}
+	a.inst = inst
+	a.settings = newSettings(local, inst, a.log)
+	if u := a.settings.Current().Unsupported; len(u) > 0 {
+		return &ExitError{Code: exitConfig, Err: errors.New(u[0].String())}
+	}
+	if err := a.openStore(life, local); err != nil {
+		return err
+	}
+	defer a.store.Close()
+	peerClient, err := api.NewPeerClient(local.Ctl, local.RestAPI, "pgha/"+a.options.Version)
+	if err != nil {
+		return &ExitError{Code: exitConfig, Err: fmt.Errorf("client of the members' REST API: %w", err)}
+	}
+	if err := a.firstContact(life, local, peerClient); err != nil {
+		return err
+	}
+	until, err := a.adopt(life)
+	if err != nil {
+		return err
+	}
+	a.machine = a.newMachine(life, local, sleep)
+	a.machine.setAdopted(until.alive)
+	a.pub = newPublisher(inst, a.settings, clock.System{}, a.options.Version)
+	a.loop = a.newLoop(local, sleep, peerClient, until.leader)
+	a.backend = &backend{publisher: a.pub, loop: a.loop, store: a.store, client: peerClient, reload: a.reload}
+	return a.serve(life, local)
+}
+
+// serve runs REST, the signals, and the loop in the foreground.
+func (a *agent) serve(life context.Context, local *config.Local) error {
+	server, err := rest.New(rest.Options{Config: local.RestAPI, Backend: a.backend, Clock: clock.System{}, Log: a.log, Version: a.options.Version})
+	if err != nil {
+		return &ExitError{Code: exitConfig, Err: fmt.Errorf("REST API: %w", err), Remedy: "is another agent or program listening there? see restapi.listen"}
+	}
+	a.rest = server
+	restCtx, stopREST := context.WithCancel(life)
+	restDone := make(chan struct{})
+	go func() {
+		defer close(restDone)
+		if err := server.Serve(restCtx); err != nil {
+			a.log.Error("REST API", "err", err)
+		}
+	}()
+	partsDone := a.startParts(life)
+	a.notify.ready()
+	code := a.loop.Run(life)
+	stopREST()
+	<-restDone
+	a.finish(partsDone)
+	a.log.Info("the agent ends", "code", code)
+	if code == 0 {
+		return nil
+	}
+	return &ExitError{Code: code, Err: errors.New("the agent ended: see the lines before")}
+}
+
+// startParts runs what wakes the loop: the DCS watch and the signals.
+func (a *agent) startParts(life context.Context) <-chan struct{} {
+	done := make(chan struct{})
+	wakes := a.store.Wakes()
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-life.Done():
+				return
+			case <-wakes:
+				a.loop.Sleeper.Wake()
+			case s := <-a.options.Signals:
+				a.signal(s)
+			}
+		}
+	}()
+	return done
+}
+
+// signal is rulings 49.
+func (a *agent) signal(s os.Signal) {
+	switch s {
+	case syscall.SIGTERM, syscall.SIGINT:
+		a.log.Info("received " + s.String() + ": stopping PostgreSQL and handing the leader key over")
+		a.notify.stopping()
+		a.loop.Shutdown(ha.ShutdownStop)
+	case syscall.SIGUSR1:
+		a.log.Info("received " + s.String() + ": detaching, PostgreSQL stays with its guard")
+		a.notify.stopping()
+		a.loop.Shutdown(ha.ShutdownDetach)
+	case syscall.SIGHUP:
+		a.reload()
+	}
+}
+
+// reload reads the local configuration again. What does not validate changes nothing.
+func (a *agent) reload() {
+	a.notify.reloading()
+	defer a.notify.ready()
+	local, err := config.LoadLocal(a.options.ConfigPath, a.options.Environ)
+	if err == nil {
+		err = local.CheckAgent()
+	}
+	if err != nil {
+		a.log.Error("the configuration was not reloaded, the old one stays in force", "err", err)
+		return
+	}
+	for _, w := range local.Warnings {
+		a.log.Warn(w.String())
+	}
+	a.settings.Reload(local)
+	if err := a.output.Reconfigure(local.Log); err != nil {
+		a.log.Error("the log keeps its old configuration", "err", err)
+	}
+	if err := a.rest.Reconfigure(a.life, local.RestAPI); err != nil {
+		a.log.Error("the REST API keeps its old configuration", "err", err)
+	}
+	a.log.Info("configuration reloaded")
+	a.loop.Sleeper.Wake()
+}
+
+// finish waits for what the loop left: a cancelled job, and the guard is
+// left to itself when PostgreSQL goes on.
+func (a *agent) finish(_ <-chan struct{}) {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	if a.machine.job() != nil {
+		a.machine.stop()
+		a.machine.wait(ctx)
+	}
+	if a.loop.memory.StopFailed || !a.lastAlive() {
+		a.publishStopped(ctx)
+	}
+	a.launcher.close()
+}
+
+func (a *agent) lastAlive() bool { return a.machine.observation().Alive }
+
+// publishStopped writes the member key once more: state stopped (22, step 7).
+func (a *agent) publishStopped(ctx context.Context) {
+	pctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	o := a.inst.Observe(pctx)
+	v := a.pub.lastView()
+	v.Local.State, v.Local.Role, v.Local.Queried = o.State, o.Role, false
+	if err := a.store.PutMember(pctx, a.memberData(v, o)); err != nil {
+		a.log.Warn("could not write the member key at the end", "err", err)
+	}
+}
+
+// sweep ends whatever an earlier postmaster left on the data directory.
+func (a *agent) sweep(ctx context.Context, dataDir string) error {
+	found, err := client.Sweep(ctx, dataDir)
+	if found > 0 {
+		a.log.Warn("killed processes that an earlier PostgreSQL had left on the data directory", "found", found)
+	}
+	return err
+}
+
+func (a *agent) openStore(ctx context.Context, local *config.Local) error {
+	dyn := a.settings.Current()
+	store, err := etcd.Open(ctx, etcd.Options{
+		Endpoints: local.Etcd3.Endpoints, UseProxies: local.Etcd3.UseProxies,
+		Username: local.Etcd3.Username, Password: local.Etcd3.Password, PasswordFile: local.Etcd3.PasswordFile,
+		TLS:       tlsconf.Files{CA: local.Etcd3.CACert, Cert: local.Etcd3.Cert, Key: local.Etcd3.Key},
+		Namespace: local.Namespace, Scope: local.Scope, Member: local.Name,
+		TTL: dyn.TTL, LoopWait: dyn.LoopWait, RetryTimeout: dyn.RetryTimeout, Clock: clock.System{}, Log: a.log,
+	})
+	if err != nil {
+		return &ExitError{Code: exitConfig, Err: fmt.Errorf("etcd3: %w", err)}
+	}
+	a.store = store
+	return nil
+}
+
+// waitLog is how often a silent etcd is complained about (rulings 51).
+const waitLog = 10 * time.Second
+
+// firstContact waits for etcd, takes the dynamic configuration, and refuses
+// to be the second member of that name (1, steps 2 to 4).
+func (a *agent) firstContact(ctx context.Context, local *config.Local, peerClient *api.Client) error {
+	cluster, err := a.waitForDCS(ctx)
+	if err != nil {
+		return err
+	}
+	if err := refuseTwin(ctx, cluster, local.Name, peerClient); err != nil {
+		return err
+	}
+	a.settings.Learn(cluster.Config)
+	if u := a.settings.Current().Unsupported; len(u) > 0 {
+		return &ExitError{Code: exitConfig, Err: fmt.Errorf("the dynamic configuration of %s in the DCS: %s", local.Scope, u[0])}
+	}
+	a.store.SetTTL(a.settings.Current().TTL)
+	return nil
+}
+
+func (a *agent) waitForDCS(ctx context.Context) (*dcs.Cluster, error) {
+	var said clock.Instant
+	for {
+		lctx, cancel := context.WithTimeout(ctx, a.settings.Current().RetryTimeout)
+		cluster, err := a.store.Load(lctx)
+		cancel()
+		switch {
+		case err == nil:
+			return cluster, nil
+		case errors.Is(err, dcs.ErrDenied):
+			return nil, &ExitError{Code: exitFailed, Err: fmt.Errorf("etcd refuses this member: %w", err),
+				Remedy: "check etcd3.username, etcd3.password and the role's permissions (pgha etcd scopes)"}
+		}
+		if said.IsZero() || clock.Now().Sub(said) >= waitLog {
+			a.log.Info("waiting on etcd", "err", err)
+			said = clock.Now()
+		}
+		select {
+		case s := <-a.options.Signals:
+			if s != syscall.SIGHUP {
+				return nil, &ExitError{Code: exitUnreachable, Err: fmt.Errorf("told to stop (%s) while etcd could not be reached: %w", s, err)}
+			}
+		case <-ctx.Done():
+			return nil, &ExitError{Code: exitFailed, Err: ctx.Err()}
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// refuseTwin: a member key with our name whose address answers HTTP is a
+// living member; an open TCP port is no proof (pitfall 6).
+func refuseTwin(ctx context.Context, cluster *dcs.Cluster, name string, peerClient *api.Client) error {
+	m := cluster.Member(name)
+	if m == nil || m.APIURL == "" {
+		return nil
+	}
+	actx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if _, err := peerClient.Do(actx, "GET", m.APIURL, "liveness", nil); err != nil {
+		return nil
+	}
+	return &ExitError{Code: exitRefused, Err: fmt.Errorf("Can't start; there is already a node named '%s' running (it answers at %s)", name, m.APIURL),
+		Remedy: "give this member another name, or stop the other agent"}
+}
+
+// inherited is what an earlier agent left running.
+type inherited struct {
+	alive  bool          // PostgreSQL runs
+	leader clock.Instant // the guard holds this deadline; zero: not armed
+}
+
+// adopt connects to a guard that is there and looks at what runs (1, step 5).
+func (a *agent) adopt(ctx context.Context) (inherited, error) {
+	actx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	until, err := a.launcher.adopt(actx)
+	if err != nil {
+		return inherited{}, &ExitError{Code: exitRefused, Err: err, Remedy: "another agent has taken this data directory over, or the guard does not answer"}
+	}
+	found, err := a.inst.Adopt(actx)
+	if err != nil {
+		a.log.Warn("look at the data directory", "err", err)
+	}
+	if found.Running && a.launcher.guardless() {
+		if err := a.launcher.adoptPostmaster(actx, a.inst); err != nil {
+			a.log.Warn("PostgreSQL runs without a guard: started by somebody else. It is outside the promise of one writable primary until its next restart", "err", err)
+		}
+	}
+	if v, err := a.inst.Version(actx); err == nil {
+		a.settings.SetMajorVersion(v.Major())
+	}
+	return inherited{alive: found.Running, leader: until}, nil
+}
+
+func (a *agent) newMachine(life context.Context, local *config.Local, sleep *sleeper) *machine {
+	m := &machine{
+		inst: a.inst, launcher: a.launcher, log: a.log, clock: clock.System{}, wake: sleep.Wake, background: life,
+		dataDir: local.PostgreSQL.DataDir, marker: filepath.Join(local.Pgha.StateDir, "bootstrap.unfinished"),
+		settings: a.settings,
+	}
+	m.jobRunner = jobRunner{log: a.log, clock: clock.System{}, wake: sleep.Wake}
+	return m
+}
+
+func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient *api.Client, leader clock.Instant) *Loop {
+	return NewLoop(LoopOptions{
+		Self: local.Name, Tags: func() config.Tags { return a.settings.Local().Tags }, CanBoot: local.Bootstrap != nil,
+		Clock: clock.System{}, Store: a.store, Server: a.machine, Peers: &peers{peerClient, a.log}, Settings: a.settings,
+		Sleeper: sleep, Log: a.log, LeaderUntil: leader,
+		Member: func(v View) dcs.MemberData { return a.memberData(v, a.machine.observation()) },
+		Publish: func(v View) {
+			a.pub.publish(v, a.machine.observation())
+			a.backend.runSchedule(v)
+		},
+	})
+}
+
+func (a *agent) memberData(v View, o instance.Observation) dcs.MemberData {
+	local := a.settings.Local()
+	var tl postgres.Timeline
+	if o.Row != nil {
+		tl = o.Row.Timeline
+	}
+	return memberData(identityOf(local, a.settings.Effective().Database, a.options.Version), v, o, local.Tags.Published,
+		a.machine.checkpoint.pending(tl), a.pub.scheduledRestart(), a.inst.Pending())
+}

@@ -1,0 +1,234 @@
+package instance
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// process identifies a process beyond its pid, which the kernel reuses.
+type process struct {
+	pid   int
+	start uint64 // starttime of /proc/PID/stat: clock ticks since boot
+}
+
+// alive says whether this very process still runs. A zombie does not: it
+// keeps its pid until somebody reaps it, but holds nothing any more.
+func (p process) alive() bool {
+	if p.pid <= 0 {
+		return false
+	}
+	st, err := readProcStat(p.pid)
+	if err != nil {
+		return false
+	}
+	return st.start == p.start && st.state != 'Z' && st.state != 'X'
+}
+
+// procStat is the part of /proc/PID/stat that is used here.
+type procStat struct {
+	state byte
+	ppid  int
+	start uint64
+}
+
+func readProcStat(pid int) (procStat, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return procStat{}, err
+	}
+	// The command name stands in parentheses and may hold anything.
+	i := bytes.LastIndexByte(b, ')')
+	f := strings.Fields(string(b[i+1:]))
+	if i < 0 || len(f) < 20 || f[0] == "" {
+		return procStat{}, fmt.Errorf("read /proc/%d/stat: unexpected content", pid)
+	}
+	ppid, err1 := strconv.Atoi(f[1])
+	start, err2 := strconv.ParseUint(f[19], 10, 64)
+	if err1 != nil || err2 != nil {
+		return procStat{}, fmt.Errorf("read /proc/%d/stat: unexpected content", pid)
+	}
+	return procStat{state: f[0][0], ppid: ppid, start: start}, nil
+}
+
+// identify returns the identity of the process that has the pid now.
+func identify(pid int) (process, error) {
+	st, err := readProcStat(pid)
+	if err != nil {
+		return process{}, err
+	}
+	return process{pid: pid, start: st.start}, nil
+}
+
+// startedAt converts a start time in ticks to civil time. Linux fixes
+// USER_HZ at 100 on every architecture Go supports.
+func (p process) startedAt() (time.Time, error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return time.Time{}, err
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "btime "); ok {
+			boot, err := strconv.ParseInt(strings.TrimSpace(rest), 10, 64)
+			if err != nil {
+				return time.Time{}, fmt.Errorf("read btime of /proc/stat: %w", err)
+			}
+			return time.Unix(boot, 0).Add(time.Duration(p.start) * (time.Second / 100)), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("read /proc/stat: no btime")
+}
+
+// children lists the direct children of a process. One pass over /proc,
+// because /proc/PID/task/TID/children does not exist on every kernel.
+func children(pid int) []process {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var out []process
+	for _, e := range entries {
+		n, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		// A process may vanish while it is looked at (pitfalls 210).
+		if st, err := readProcStat(n); err == nil && st.ppid == pid {
+			out = append(out, process{pid: n, start: st.start})
+		}
+	}
+	return out
+}
+
+// killTree stops the postmaster so that it cannot start anything new, kills
+// its children and then itself.
+func killTree(p process) {
+	if !p.alive() {
+		return
+	}
+	_ = syscall.Kill(p.pid, syscall.SIGSTOP)
+	for _, c := range children(p.pid) {
+		if c.alive() {
+			_ = syscall.Kill(c.pid, syscall.SIGKILL)
+		}
+	}
+	_ = syscall.Kill(p.pid, syscall.SIGKILL)
+}
+
+// auxiliary are the process titles of a postmaster's children that serve no
+// client, up to PostgreSQL 18 (pitfalls 83).
+var auxiliary = []string{
+	"logger", "checkpointer", "background writer", "writer", "walwriter", "wal writer",
+	"walreceiver", "wal receiver", "walsender", "wal sender", "autovacuum launcher", "autovacuum worker",
+	"archiver", "startup", "stats collector", "logical replication", "bgworker", "background worker",
+	"io worker", "slotsync worker", "slot sync worker", "walsummarizer", "wal summarizer",
+	"parallel worker", "TimescaleDB", "pg_cron", "datachannel",
+}
+
+// clientBackend says whether a process title is that of a session. Titles
+// read "postgres: [cluster: ]what ..."; anything unknown counts as a client,
+// which errs towards waiting. An empty title is a zombie or a child that is
+// just being forked by the postmaster.
+func clientBackend(title, cluster string) bool {
+	rest, ok := strings.CutPrefix(title, "postgres: ")
+	if !ok {
+		return title != ""
+	}
+	if cluster != "" {
+		rest = strings.TrimPrefix(rest, cluster+": ")
+	}
+	for _, a := range auxiliary {
+		if strings.HasPrefix(rest, a) {
+			return false
+		}
+	}
+	return true
+}
+
+func processTitle(pid int) string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return strings.TrimRight(string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})), " ")
+}
+
+// pidFile is postmaster.pid.
+type pidFile struct {
+	pid       int // negative: a single-user server
+	start     time.Time
+	port      int
+	socketDir string
+	listen    string
+	status    string // starting, ready, standby, stopping
+}
+
+// readPidFile reads <dir>/postmaster.pid; the file grows line by line while
+// the postmaster starts, so everything after the pid may be missing.
+func readPidFile(dir string) (pidFile, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "postmaster.pid"))
+	if err != nil {
+		return pidFile{}, err
+	}
+	lines := strings.Split(string(b), "\n")
+	line := func(i int) string {
+		if i < len(lines) {
+			return strings.TrimSpace(lines[i])
+		}
+		return ""
+	}
+	var f pidFile
+	if f.pid, err = strconv.Atoi(line(0)); err != nil || f.pid == 0 {
+		return pidFile{}, fmt.Errorf("read %s: no pid in the first line", filepath.Join(dir, "postmaster.pid"))
+	}
+	if sec, err := strconv.ParseInt(line(2), 10, 64); err == nil {
+		f.start = time.Unix(sec, 0)
+	}
+	f.port, _ = strconv.Atoi(line(3))
+	f.socketDir, f.listen, f.status = line(4), line(5), line(7)
+	return f, nil
+}
+
+// postmasterOf decides whether the process a pid file names is the server of
+// this data directory (contract: ha-behaviour.md 1): never ourselves or our
+// parent; ours when it started within 3 s of the file; else ours
+// when it runs a postgres binary in the data directory. A negative pid is
+// looked up as well: a single-user server occupies the directory too.
+func postmasterOf(dir string, f pidFile) (process, bool) {
+	pid := f.pid
+	if pid < 0 {
+		pid = -pid
+	}
+	p, err := identify(pid)
+	if err != nil || !p.alive() || pid == os.Getpid() || pid == os.Getppid() {
+		return process{}, false
+	}
+	if !f.start.IsZero() {
+		if at, err := p.startedAt(); err == nil {
+			if d := at.Sub(f.start); d > -3*time.Second && d < 3*time.Second {
+				return p, true
+			}
+		}
+	}
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return process{}, false
+	}
+	base := filepath.Base(strings.TrimSuffix(exe, " (deleted)"))
+	if base != "postgres" && base != "postmaster" {
+		return process{}, false
+	}
+	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+	if err != nil {
+		return p, true
+	}
+	return p, sameDir(cwd, dir)
+}
+
+func sameDir(a, b string) bool {
+	x, err1 := os.Stat(a)
+	y, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(x, y)
+}

@@ -1,0 +1,267 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"pgha/internal/clock"
+	"pgha/internal/postgres"
+)
+
+// ErrStopFailed: the server could not be told to stop, or survived.
+var ErrStopFailed = errors.New("PostgreSQL could not be stopped")
+
+// StopOptions is how to stop.
+type StopOptions struct {
+	Mode StopMode // empty: fast
+	// Checkpoint writes a checkpoint first, so that the shutdown's own is short.
+	Checkpoint bool
+	// Timeout of each stage: after it a fast or smart stop becomes immediate,
+	// after twice that everything is killed. Zero: no limit.
+	Timeout time.Duration
+	// Restarting keeps the state "restarting" instead of stopping, stopped.
+	Restarting bool
+	// OnShutDown is called as soon as pg_control says "shut down", usually
+	// before the postmaster has exited: archiver and walsenders may still be
+	// busy. Called at most once, from another goroutine, and waited for.
+	OnShutDown func(postgres.ControlData)
+	// OnSafe is called exactly once, when no client can write any more: no
+	// session is left, or the server is stopped. Not called when Stop fails.
+	OnSafe func()
+}
+
+// Stop stops the server and waits until the postmaster is gone (contract:
+// ha-behaviour.md 14, "stop sequence"). A server that is not running is a
+// success. Errors: ErrStopFailed; ctx's when it ends first, the server then
+// goes on stopping.
+func (s *Server) Stop(ctx context.Context, o StopOptions) error {
+	defer s.begin("stop")()
+	if o.Mode == "" {
+		o.Mode = StopFast
+	}
+	w := &stopWatch{s: s, o: o}
+	p, running := s.findPostmaster()
+	if !running {
+		w.safe()
+		s.stopState(o, postgres.StateStopped)
+		return nil
+	}
+	if f, err := readPidFile(s.dataDir()); err == nil && f.pid < 0 {
+		s.stopState(o, postgres.StateStopFailed)
+		return fmt.Errorf("%w: process %d is a single-user server", ErrStopFailed, p.pid)
+	}
+	if st, _ := s.State(); o.Checkpoint && st != postgres.StateStarting {
+		if err := s.Checkpoint(ctx); err != nil {
+			s.log.Warn("checkpoint before the stop", "err", err)
+		}
+	}
+	s.stopState(o, postgres.StateStopping)
+	s.beforeStop(ctx)
+	w.clients = s.clientBackends(p)
+	s.closeSessions()
+	w.key, _ = peekControl(s.dataDir())
+	if err := s.signalStop(ctx, p, o.Mode); err != nil {
+		s.stopState(o, postgres.StateStopFailed)
+		return err
+	}
+	defer w.wait()
+	if err := w.untilGone(ctx, p); err != nil {
+		s.stopState(o, postgres.StateStopFailed)
+		return err
+	}
+	w.shutDownSeen(ctx)
+	w.safe()
+	s.mu.Lock()
+	s.serverVer = 0
+	s.mu.Unlock()
+	s.stopState(o, postgres.StateStopped)
+	return nil
+}
+
+func (s *Server) stopState(o StopOptions, st postgres.State) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.Restarting && st != postgres.StateStopFailed {
+		st = postgres.StateRestarting
+	}
+	s.setState(st)
+}
+
+// beforeStop runs the hook; its result does not count (pitfalls 207).
+func (s *Server) beforeStop(ctx context.Context) {
+	_, eff, _ := s.values()
+	if eff.BeforeStop == "" {
+		return
+	}
+	args, err := splitCommand(eff.BeforeStop)
+	if err == nil {
+		_, err = runTool(ctx, tool{path: args[0], args: args[1:]})
+	}
+	if err != nil {
+		s.log.Warn("before_stop", "err", err)
+	}
+}
+
+// signalStop has the launcher signal the postmaster, or does it for a server
+// the launcher does not know. A process that is gone is no error.
+func (s *Server) signalStop(ctx context.Context, p process, mode StopMode) error {
+	err := s.launcher.Signal(ctx, mode)
+	if errors.Is(err, ErrNotLaunched) {
+		err = signalProcess(p.pid, mode.Signal())
+	}
+	if err == nil || errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return fmt.Errorf("%w: signal postmaster %d: %w", ErrStopFailed, p.pid, err)
+}
+
+// clientBackends lists the sessions that must be gone before the stop is safe.
+func (s *Server) clientBackends(p process) []process {
+	cluster := s.parameters()["cluster_name"]
+	var out []process
+	for _, c := range children(p.pid) {
+		if clientBackend(processTitle(c.pid), cluster) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// stopWatch follows one stop.
+type stopWatch struct {
+	s       *Server
+	o       StopOptions
+	clients []process  // sessions alive when the signal was sent
+	key     controlKey // pg_control's beginning as last looked at
+	isSafe  bool
+	seen    bool          // OnShutDown has been called, or never will be
+	done    chan struct{} // OnShutDown has returned
+}
+
+// safe calls OnSafe once.
+func (w *stopWatch) safe() {
+	if !w.isSafe && w.o.OnSafe != nil {
+		w.o.OnSafe()
+	}
+	w.isSafe = true
+}
+
+// wait waits for OnShutDown.
+func (w *stopWatch) wait() {
+	if w.done != nil {
+		<-w.done
+	}
+}
+
+// untilGone waits for the postmaster and escalates when Timeout is over.
+func (w *stopWatch) untilGone(ctx context.Context, p process) error {
+	mode, since := w.o.Mode, w.s.clock.Now()
+	for p.alive() {
+		if !w.isSafe && w.clientsGone() {
+			w.safe()
+		}
+		if mode != StopImmediate {
+			w.shutDownSeen(ctx)
+		}
+		if w.over(since) {
+			if mode == StopImmediate {
+				w.s.log.Warn("PostgreSQL does not stop, killing it with all its processes", "pid", p.pid)
+				killTree(p)
+				since = w.s.clock.Now() // a kill may wait for the kernel: keep looking
+			} else {
+				w.s.log.Warn("Timeout during postmaster stop, aborting Postgres.", "pid", p.pid)
+				mode, since = StopImmediate, w.s.clock.Now()
+				if err := w.s.signalStop(ctx, p, mode); err != nil {
+					return err
+				}
+			}
+		}
+		if !pause(ctx, poll/2) && p.alive() {
+			return fmt.Errorf("stop PostgreSQL: %w", context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+func (w *stopWatch) over(since clock.Instant) bool {
+	return w.o.Timeout > 0 && w.s.clock.Now().Sub(since) >= w.o.Timeout
+}
+
+func (w *stopWatch) clientsGone() bool {
+	for _, c := range w.clients {
+		if c.alive() {
+			return false
+		}
+	}
+	return true
+}
+
+// shutDownSeen looks at pg_control and reports a finished shutdown.
+func (w *stopWatch) shutDownSeen(ctx context.Context) {
+	if w.seen || w.o.OnShutDown == nil {
+		return
+	}
+	key, err := peekControl(w.s.dataDir())
+	if err != nil || key == w.key {
+		return
+	}
+	w.key = key
+	data, err := w.s.ControlData(ctx)
+	if err != nil {
+		w.s.log.Warn("stop: control data", "err", err)
+		return
+	}
+	switch data.State {
+	case postgres.ClusterShutDown:
+		w.seen, w.done = true, make(chan struct{})
+		// Another goroutine: a slow DCS must not delay the escalation. Stop
+		// waits for it.
+		go func() {
+			defer close(w.done)
+			w.o.OnShutDown(data)
+		}()
+	case postgres.ClusterShutDownInRecovery:
+		w.seen = true
+	}
+}
+
+// Checkpoint writes a checkpoint, however long it takes within ctx.
+func (s *Server) Checkpoint(ctx context.Context) error {
+	err := s.withLocal(ctx, func(c *pgx.Conn) error {
+		if _, err := c.Exec(ctx, "SET statement_timeout = 0"); err != nil {
+			return err
+		}
+		_, err := c.Exec(ctx, "CHECKPOINT")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	return nil
+}
+
+// Kill ends the postmaster and its children at once, with SIGKILL: the last
+// resort when nothing else may be waited for.
+func (s *Server) Kill() {
+	if p, ok := s.findPostmaster(); ok {
+		killTree(p)
+	}
+}
+
+// signalReload makes the server read its configuration again.
+func (s *Server) signalReload() error {
+	p, running := s.findPostmaster()
+	if !running {
+		return fmt.Errorf("reload: %w", ErrNotRunning)
+	}
+	if err := signalProcess(p.pid, syscall.SIGHUP); err != nil {
+		return fmt.Errorf("reload: signal postmaster %d: %w", p.pid, err)
+	}
+	return nil
+}

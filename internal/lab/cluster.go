@@ -1,0 +1,277 @@
+package lab
+
+import (
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/template"
+	"time"
+)
+
+// pgBasic is the talk's first patroni.yml as it stands, but for names,
+// addresses, paths and what Options change.
+//
+//go:embed testdata/pg-basic.yml
+var pgBasic string
+
+var pgBasicTemplate = template.Must(template.New("pg-basic.yml").Parse(pgBasic))
+
+// SuperuserPassword is postgres's in the talk's file.
+const SuperuserPassword = "putagoodpasswordhere"
+
+// Options are what a story changes in the talk's file. The zero value gives
+// ttl 10, loop_wait 2, retry_timeout 3, scope pg-basic, members pg01 to pg03.
+type Options struct {
+	Scope                       string
+	TTL, LoopWait, RetryTimeout int // seconds
+	// DCS are further lines of bootstrap.dcs ("failsafe_mode: true").
+	DCS []string
+	// Parameters are further lines of bootstrap.postgresql.parameters.
+	Parameters []string
+	// Members are the names; three when nil.
+	Members []string
+	// NoFailover names members with that tag.
+	NoFailover []string
+	// DataOn returns the directory that holds a member's data directory (a
+	// Disk); nil or "" for the host's own.
+	DataOn func(*Host) string
+}
+
+// Cluster is pgha's members with their configuration, and the etcd they use.
+type Cluster struct {
+	Options
+	Etcd    *Etcd
+	Members []*Member
+
+	lab     *Lab
+	state   string
+	stateAt time.Time
+}
+
+// NewCluster adds a host with a patroni.yml for each member. Nothing is started.
+func (l *Lab) NewCluster(e *Etcd, o Options) *Cluster {
+	l.t.Helper()
+	if o.Scope == "" {
+		o.Scope = "pg-basic"
+	}
+	if o.TTL == 0 {
+		o.TTL, o.LoopWait, o.RetryTimeout = 10, 2, 3
+	}
+	if o.Members == nil {
+		o.Members = []string{"pg01", "pg02", "pg03"}
+	}
+	c := &Cluster{Options: o, Etcd: e, lab: l}
+	bin := filepath.Join(l.Dir, "pgha")
+	if _, err := os.Stat(bin); err != nil {
+		l.must(copyFile(Binary(l.t), bin))
+	}
+	for _, name := range o.Members {
+		m := &Member{Host: l.Host(name), cluster: c, bin: bin, NoFailover: slices.Contains(o.NoFailover, name)}
+		m.dataRoot = m.Dir
+		if o.DataOn != nil {
+			if dir := o.DataOn(m.Host); dir != "" {
+				m.dataRoot = dir
+			}
+		}
+		c.Members = append(c.Members, m)
+		m.Configure()
+	}
+	return c
+}
+
+// Configure writes the member's patroni.yml; called again after a change of
+// its fields.
+func (m *Member) Configure() {
+	m.lab.t.Helper()
+	c := m.cluster
+	listen, localAuth := m.Addr, "trust"
+	if m.lab.Isolated() {
+		listen += ",127.0.0.1"
+	}
+	if m.lab.user.Username == "postgres" {
+		localAuth = "peer"
+	}
+	var text strings.Builder
+	err := pgBasicTemplate.Execute(&text, map[string]any{
+		"Scope": c.Scope, "Name": m.Name, "Addr": m.Addr, "EtcdHosts": strings.Join(c.Etcd.Endpoints(), ","),
+		"TTL": c.TTL, "LoopWait": c.LoopWait, "RetryTimeout": c.RetryTimeout, "DCS": c.DCS, "Parameters": c.Parameters,
+		"Listen": listen + ":5432", "LocalAuth": localAuth, "DataDir": m.DataDir(), "BinDir": PGBin(m.lab.t, PGVersion(m.lab.t)),
+		"SocketDir": m.Dir, "NoFailover": m.NoFailover,
+	})
+	m.lab.must(err)
+	m.lab.must(os.WriteFile(m.Config(), []byte(text.String()), 0o644))
+}
+
+// Start starts the agents, the first one first, and waits until the cluster
+// is healthy.
+func (c *Cluster) Start() {
+	c.lab.t.Helper()
+	for _, m := range c.Members {
+		m.Start()
+	}
+	c.WaitHealthy(60 * time.Second)
+}
+
+// Member returns the member of that name.
+func (c *Cluster) Member(name string) *Member {
+	for _, m := range c.Members {
+		if m.Name == name {
+			return m
+		}
+	}
+	c.lab.t.Fatalf("lab: no member %q", name)
+	return nil
+}
+
+// Others are all members but those.
+func (c *Cluster) Others(not ...*Member) []*Member {
+	var rest []*Member
+	for _, m := range c.Members {
+		if !slices.Contains(not, m) {
+			rest = append(rest, m)
+		}
+	}
+	return rest
+}
+
+// Key is the full etcd key of one below the scope ("leader").
+func (c *Cluster) Key(name string) string { return "/service/" + c.Scope + "/" + name }
+
+// Leader is the member whose name is in the leader key, or nil.
+func (c *Cluster) Leader() *Member {
+	name, _, err := c.Etcd.Get(c.Key("leader"))
+	if err != nil || name == "" {
+		return nil
+	}
+	for _, m := range c.Members {
+		if m.Name == name {
+			return m
+		}
+	}
+	return nil
+}
+
+// WaitLeader waits until a member holds the leader key and its REST says that
+// it is the primary; not members do not count.
+func (c *Cluster) WaitLeader(timeout time.Duration, not ...*Member) *Member {
+	c.lab.t.Helper()
+	var leader *Member
+	c.until(timeout, "a primary with the leader key", func() string {
+		l := c.Leader()
+		if l == nil {
+			return "nobody holds the leader key"
+		}
+		if slices.Contains(not, l) {
+			return l.Name + " holds the leader key"
+		}
+		s, err := l.Status()
+		if err != nil {
+			return err.Error()
+		}
+		if s.Role != "primary" || s.State != "running" {
+			return fmt.Sprintf("%s holds the key, role %s, state %s", l.Name, s.Role, s.State)
+		}
+		leader = l
+		return ""
+	})
+	return leader
+}
+
+// WaitHealthy waits until one member leads and all others stream from it, on
+// one timeline; absent members (lost machines) are left out. It returns the leader.
+func (c *Cluster) WaitHealthy(timeout time.Duration, absent ...*Member) *Member {
+	c.lab.t.Helper()
+	c.until(timeout, "one leader, all others streaming", func() string { return c.unhealthy(absent) })
+	return c.Leader()
+}
+
+// unhealthy says what is missing, or "".
+func (c *Cluster) unhealthy(absent []*Member) string {
+	view, err := c.View()
+	if err != nil {
+		return err.Error()
+	}
+	leaders, timeline := 0, 0
+	for _, v := range view.Members {
+		if v.Role == "leader" {
+			leaders++
+			timeline = v.Timeline
+		}
+	}
+	if leaders != 1 {
+		return fmt.Sprintf("%d leaders", leaders)
+	}
+	for _, m := range c.Others(absent...) {
+		v := view.Member(m.Name)
+		switch {
+		case v == nil:
+			return m.Name + " has no member key"
+		case v.Role == "leader" && v.State != "running", v.Role != "leader" && v.State != "streaming":
+			return fmt.Sprintf("%s is %s, %s", m.Name, v.Role, v.State)
+		case v.Timeline != timeline:
+			return fmt.Sprintf("%s is on timeline %d, the leader on %d", m.Name, v.Timeline, timeline)
+		}
+	}
+	return ""
+}
+
+// until is Lab.Until with the cluster's state in the failure message.
+func (c *Cluster) until(timeout time.Duration, what string, probe func() string) {
+	c.lab.t.Helper()
+	c.lab.Until(timeout, what, func() string {
+		last := probe()
+		if last == "" {
+			return ""
+		}
+		return last + "\n" + c.lazyState()
+	})
+}
+
+// lazyState is the cluster's state as text, at most once a second: it costs
+// requests to every member.
+func (c *Cluster) lazyState() string {
+	if time.Since(c.stateAt) > time.Second {
+		c.stateAt, c.state = time.Now(), c.State()
+	}
+	return c.state
+}
+
+// State is what every member and etcd say, for failure messages.
+func (c *Cluster) State() string {
+	var b strings.Builder
+	for _, m := range c.Members {
+		agent := "agent not started"
+		if m.agent != nil {
+			agent = m.agent.String()
+		}
+		s, err := m.Status()
+		if err != nil {
+			fmt.Fprintf(&b, "  %s: %s; %v\n", m.Name, agent, err)
+			continue
+		}
+		fmt.Fprintf(&b, "  %s: %s; %s, %s %s, timeline %d\n", m.Name, agent, s.Role, s.State, s.ReplicationState, s.Timeline)
+	}
+	b.WriteString(c.Etcd.Dump())
+	return b.String()
+}
+
+// DSN is a client's multi-host string by the members' addresses, to the primary.
+func (c *Cluster) DSN() string {
+	var hosts []string
+	for _, m := range c.Members {
+		hosts = append(hosts, m.Addr+":5432")
+	}
+	return "postgres://postgres:" + SuperuserPassword + "@" + strings.Join(hosts, ",") + "/postgres?target_session_attrs=read-write&sslmode=disable"
+}
+
+func contains[T comparable](all []T, one T) bool {
+	for _, x := range all {
+		if x == one {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,56 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"pgha/internal/writer"
+)
+
+// Writer is a client of the whole cluster that inserts all the time.
+type Writer struct {
+	*writer.Writer
+	lab *Lab
+}
+
+// StartWriter returns once the first row is acknowledged. The test's end stops it.
+func (c *Cluster) StartWriter() *Writer {
+	c.lab.t.Helper()
+	s, err := writer.Start(writer.Options{DSN: c.DSN(), Table: "lab_writes"})
+	c.lab.must(err)
+	c.lab.t.Cleanup(s.Stop)
+	w := &Writer{Writer: s, lab: c.lab}
+	w.Advance(20 * time.Second)
+	return w
+}
+
+// Advance waits until a row sent after the call is acknowledged.
+func (w *Writer) Advance(timeout time.Duration) {
+	w.lab.t.Helper()
+	from := time.Now()
+	w.lab.Until(timeout, "a write acknowledged", func() string {
+		last, err := w.Last()
+		if last.Sent.After(from) {
+			return ""
+		}
+		_, acked := w.Count()
+		return fmt.Sprintf("%d rows acknowledged so far; last error: %v", acked, err)
+	})
+}
+
+// Lost stops the stream and returns the acknowledged rows that m does not have.
+func (w *Writer) Lost(m *Member) []writer.Ack {
+	w.lab.t.Helper()
+	w.Stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	conn, err := m.Connect(ctx)
+	w.lab.must(err)
+	defer conn.Close(ctx)
+	lost, present, err := w.Writer.Lost(ctx, conn)
+	w.lab.must(err)
+	sent, acked := w.Count()
+	w.lab.t.Logf("writer: %d rows sent, %d acknowledged, %d in the table of %s, %d lost", sent, acked, present, m.Name, len(lost))
+	return lost
+}
