@@ -65,7 +65,7 @@ func (s *Session) reinitMember(ctx context.Context, o ReinitOptions, m dcs.Membe
 	body := map[string]any{"force": o.Force, "from_leader": o.FromLeader}
 	agents, err := s.Agents()
 	if err != nil {
-		s.sayFailed("Failed: reinitialize for member %s, %v", m.Name, err)
+		s.sayUnreached("Failed: reinitialize for member %s, %v", m.Name, err)
 		return false, nil
 	}
 	for {
@@ -74,7 +74,7 @@ func (s *Session) reinitMember(ctx context.Context, o ReinitOptions, m dcs.Membe
 			return false, ErrAborted
 		}
 		if err != nil {
-			s.sayFailed("Failed: reinitialize for member %s, %v", m.Name, err)
+			s.sayUnreached("Failed: reinitialize for member %s, %v", m.Name, err)
 			return false, nil
 		}
 		if answer.Code < 400 {

@@ -154,7 +154,7 @@ func checkVersion(version string) error {
 func (s *Session) restartMember(ctx context.Context, c *dcs.Cluster, o RestartOptions, m dcs.Member, body map[string]any) {
 	agents, err := s.Agents()
 	if err != nil {
-		s.sayFailed("Failed: restart for member %s, %v", m.Name, err)
+		s.sayUnreached("Failed: restart for member %s, %v", m.Name, err)
 		return
 	}
 	if body["schedule"] != nil && o.Force && m.ScheduledRestart != nil {
@@ -165,7 +165,7 @@ func (s *Session) restartMember(ctx context.Context, c *dcs.Cluster, o RestartOp
 	answer, err := clusterops.Ask(ctx, agents, m, limit, http.MethodPost, "restart", body)
 	switch {
 	case err != nil:
-		s.sayFailed("Failed: restart for member %s, %v", m.Name, err)
+		s.sayUnreached("Failed: restart for member %s, %v", m.Name, err)
 	case answer.Code == http.StatusOK:
 		s.say("Success: restart on member %s", m.Name)
 	case answer.Code == http.StatusAccepted:
@@ -182,13 +182,13 @@ func (s *Session) restartMember(ctx context.Context, c *dcs.Cluster, o RestartOp
 func (s *Session) dropScheduledRestart(ctx context.Context, m dcs.Member, silent bool) {
 	agents, err := s.Agents()
 	if err != nil {
-		s.sayFailed("Failed: flush scheduled restart for member %s, %v", m.Name, err)
+		s.sayUnreached("Failed: flush scheduled restart for member %s, %v", m.Name, err)
 		return
 	}
 	answer, err := clusterops.AskShort(ctx, agents, m, http.MethodDelete, "restart", nil)
 	switch {
 	case err != nil:
-		s.sayFailed("Failed: flush scheduled restart for member %s, %v", m.Name, err)
+		s.sayUnreached("Failed: flush scheduled restart for member %s, %v", m.Name, err)
 	case answer.Code >= 400:
 		s.sayFailed("Failed: flush scheduled restart for member %s, status code=%d, (%s)", m.Name, answer.Code, answer.Text())
 	case !silent:

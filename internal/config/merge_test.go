@@ -54,6 +54,8 @@ func TestControlledParameters(t *testing.T) {
 		{`{"MAX_Connections":24}`, "max_connections", "100", 1},
 		{`{"max_connections":"0x64"}`, "max_connections", "100", 0},
 		{`{"max_connections":null}`, "max_connections", "100", 0},
+		{`{"max_connections":262143}`, "max_connections", "262143", 0},
+		{`{"max_connections":1000000}`, "max_connections", "100", 1},
 		{`{"max_connections":"many"}`, "max_connections", "100", 1},
 		{`{"wal_level":"LOGICAL"}`, "wal_level", "logical", 0},
 		{`{"wal_level":"hot_standby"}`, "wal_level", "replica", 0},

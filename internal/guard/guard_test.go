@@ -124,6 +124,10 @@ func TestSignals(t *testing.T) {
 		must(t, syscall.Kill(undertaker, sig))
 	}
 	a.must("state")
+	// It shares the lock: no successor can start while it works.
+	if lock, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/3", undertaker)); lock != b.dir+"/state/guard.lock" {
+		t.Errorf("the undertaker's descriptor 3 is %q", lock)
+	}
 	must(t, syscall.Kill(undertaker, syscall.SIGKILL))
 	b.until("another undertaker", soon(), func() bool {
 		n := a.number("UndertakerPID")

@@ -137,6 +137,46 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// The acts check the deadline themselves, whatever the loop did before: time
+// passes between its look and the act.
+func TestActsCheckDeadline(t *testing.T) {
+	victim := exec.Command("sleep", "60")
+	if err := victim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer victim.Process.Kill()
+	dir := t.TempDir()
+	tree, err := FindTree(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	due := lease{armed: true, deadline: bootNow() + 1900*millisecond, ttl: 20 * second}
+	g := &guard{dataDir: dir, groupFD: -1, lease: due, tree: tree,
+		server: server{pid: victim.Process.Pid, pidfd: -1, mode: ModeStandby}}
+	for _, mode := range []string{ModePrimary, ModePause} {
+		if code, text := g.promote(mode); code != codeDeadline {
+			t.Errorf("promote %s after the first stage: %q %s", mode, code, text)
+		}
+	}
+	g.lease = lease{}
+	if code, _ := g.promote(ModePrimary); code != codeNotArmed {
+		t.Errorf("promote without a lease: %q", code)
+	}
+	if _, err := os.Stat(dir + "/promote"); err == nil {
+		t.Error("the promote file was written")
+	}
+	victim.Process.Kill() // our child would count as the tree's
+	victim.Wait()
+	g.server = server{pidfd: -1}
+	for _, l := range []lease{due, {}} {
+		g.lease = l
+		if code, text := g.startServer(ModePrimary, command{path: "/bin/true", dir: "/", args: []string{"true"}}); code != codeDeadline {
+			t.Errorf("start with %+v: %q %s", l, code, text)
+		}
+	}
+}
+
 func FuzzQuote(f *testing.F) {
 	for _, s := range []string{"", "%", "a b", "x=ü\n", "\x00\xff"} {
 		f.Add(s)

@@ -52,7 +52,7 @@ func member(name string) Slot { return Slot{Name: name, Use: SlotActive} }
 func TestCluster(t *testing.T) {
 	root := clusterDir(t)
 	a, b, c := newNode(t, root, "a"), newNode(t, root, "b"), newNode(t, root, "c")
-	a.bootstrap()
+	a.primary()
 	ctx := within(t, 100*time.Second)
 	must(t, a.SyncSlots(ctx, []Slot{member("b"), member("c")}))
 	b.cloneFrom(a)

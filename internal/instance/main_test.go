@@ -31,7 +31,11 @@ func binDir() string {
 // a directory only root can enter.
 func TestMain(m *testing.M) {
 	if os.Getuid() != 0 {
-		os.Exit(m.Run())
+		code := m.Run()
+		if ready.root != "" {
+			os.RemoveAll(ready.root)
+		}
+		os.Exit(code)
 	}
 	code, err := asPostgres()
 	if err != nil {
@@ -116,7 +120,8 @@ func newNode(t *testing.T, root, name string) *node {
 	}
 	n.dyn = config.Dynamic{UseSlots: true}
 	n.eff = config.Effective{
-		BinDir: binDir(), UseUnixSocket: true, UsePgRewind: true, PgCtlTimeout: 20 * time.Second,
+		BaseBackupOptions: []string{"--no-sync"},
+		BinDir:            binDir(), UseUnixSocket: true, UsePgRewind: true, PgCtlTimeout: 20 * time.Second,
 		Parameters: map[string]string{
 			"listen_addresses": "127.0.0.1", "port": strconv.Itoa(n.port), "cluster_name": "demo",
 			"unix_socket_directories": n.dir, "hot_standby": "True", "wal_level": "replica", "max_connections": "30",

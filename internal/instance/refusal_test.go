@@ -15,7 +15,7 @@ import (
 func TestHalfMadeDirectories(t *testing.T) {
 	root := clusterDir(t)
 	a, b := newNode(t, root, "a"), newNode(t, root, "b")
-	a.bootstrap()
+	a.primary()
 	must(t, a.Stop(within(t, 20*time.Second), StopOptions{}))
 	must(t, a.setMark(markRewind))
 	if o := a.observe(); !o.HalfRewound {
@@ -67,7 +67,7 @@ func TestHalfMadeDirectories(t *testing.T) {
 // Contract: ha-behaviour.md 7.
 func TestStartCancelled(t *testing.T) {
 	n := newNode(t, clusterDir(t), "a")
-	n.bootstrap()
+	n.primary()
 	must(t, n.Stop(within(t, 20*time.Second), StopOptions{}))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("lost leader lock")

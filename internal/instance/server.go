@@ -245,7 +245,7 @@ func (s *Server) findPostmaster() (process, bool) {
 func (s *Server) remember(p process, f pidFile) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.postmaster == p && !s.pmStart.IsZero() {
+	if s.postmaster == p && !s.pmStart.IsZero() && s.address.port != 0 {
 		return
 	}
 	s.postmaster, s.pmStart = p, f.start

@@ -1,5 +1,3 @@
-// Package tlsconf turns certificate files into TLS configurations that follow
-// the files when they change. It is the only place that builds one.
 package tlsconf
 
 import (

@@ -64,6 +64,7 @@ func Run(t *testing.T, make Factory) {
 		{"hand over is guarded", handOverGuards},
 		{"apply guards", applyGuards},
 		{"apply is all or nothing", applyAllOrNothing},
+		{"a leased write", leasedWrite},
 		{"member and leader vanish together", expiry},
 		{"a lease that is gone is granted anew", grantAnew},
 		{"what wakes", wakes},
@@ -460,6 +461,28 @@ func applyAllOrNothing(s *suite) {
 	s.must(a.Apply(s.ctx, writes...))
 	if c := s.load(a); c.HistoryRaw != "[]" || !c.Initialize.SystemID.Valid() || c.Sync.Revision != 0 {
 		s.Fatalf("not everything was written: %+v", c)
+	}
+}
+
+func leasedWrite(s *suite) {
+	a := s.Open("a", longTTL)
+	claim := dcs.Write{Key: dcs.KeyInitialize, Value: []byte{}, Leased: true, Guard: dcs.Guard{Absent: true}}
+	s.wants(a.Apply(s.ctx, claim), dcs.ErrConflict) // no lease yet
+	l, err := a.KeepAlive(s.ctx)
+	s.must(err)
+	s.must(a.Apply(s.ctx, claim))
+	s.Revoke(l.ID)
+	if i := s.load(a).Initialize; i != nil {
+		s.Errorf("the claim outlived its member: %+v", i)
+	}
+	s.wants(a.Apply(s.ctx, claim), dcs.ErrConflict) // the lease is gone
+	l, err = a.KeepAlive(s.ctx)
+	s.must(err)
+	s.must(a.Apply(s.ctx, claim))
+	s.must(a.Apply(s.ctx, dcs.Write{Key: dcs.KeyInitialize, Value: []byte("7012345678901234567")}))
+	s.Revoke(l.ID)
+	if i := s.load(a).Initialize; i == nil || !i.SystemID.Valid() {
+		s.Errorf("a later put without the lease did not detach the key: %+v", i)
 	}
 }
 

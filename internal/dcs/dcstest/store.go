@@ -19,7 +19,7 @@ type Store struct {
 	member string
 	wakes  chan struct{}
 
-	mu     sync.Mutex // guards what follows; never held together with the memory's
+	mu     sync.Mutex // guards what follows; taken after the memory's, never before it
 	ttl    time.Duration
 	id     dcs.LeaseID // zero: grant one
 	closed bool

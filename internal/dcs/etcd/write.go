@@ -209,6 +209,9 @@ func (s *Store) Apply(ctx context.Context, writes ...dcs.Write) error {
 		guards, do := s.writes(writes)
 		err = s.guarded(ctx, &pb.TxnRequest{Compare: guards, Success: do})
 	}
+	if errors.Is(err, errLeaseGone) {
+		err = fmt.Errorf("%w: %w", dcs.ErrConflict, err)
+	}
 	if err != nil {
 		return fmt.Errorf("write %v: %w", keys, err)
 	}
