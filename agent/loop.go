@@ -152,9 +152,10 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	l.memory = in.Memory
 	l.note = d.Note
 	l.result(in, d)
-	if l.leaderUntil.IsZero() && in.Job == nil && l.Server.Job() == nil && in.Local.InRecovery || l.settings.Pause {
-		// A standby that does not hold the key needs no deadline: it would
-		// only be stopped by one that is left over. A primary keeps its own.
+	if in.Job == nil && l.Server.Job() == nil && in.Local.InRecovery || l.settings.Pause {
+		// A standby needs no deadline, whatever is left of our lease: it would
+		// only be stopped by it. The holder's next renewal, which comes before
+		// every promotion, arms it again. A primary keeps its own.
 		uctx, cancel := l.bounded(ctx, unholdBound)
 		l.Server.Unhold(uctx, l.settings.Pause)
 		cancel()
