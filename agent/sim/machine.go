@@ -28,8 +28,9 @@ type machine struct {
 	off    bool
 	// unsure: the machine's clock stood still; until the agent has read the
 	// DCS once nobody on it can know that its lease is over (rulings 10).
-	unsure   bool
-	sureFrom Time
+	unsure    bool
+	sureFrom  Time
+	resumedAt Time
 	// What the agent last told the guard, for one that is started later.
 	holdUntil  clock.Instant
 	holdTTL    time.Duration
@@ -124,8 +125,8 @@ func (m *machine) changed() { m.wake() }
 
 // learned: the agent has read the DCS. What it then knows to be over must
 // end, but stopping PostgreSQL takes a moment.
-func (m *machine) learned() {
-	if m.unsure && m.sureFrom == 0 {
+func (m *machine) learned(readAt Time) {
+	if m.unsure && m.sureFrom == 0 && readAt >= m.resumedAt {
 		m.sureFrom = m.s.now.Add(2 * time.Second)
 	}
 }
