@@ -92,10 +92,8 @@ func restartAsStandby(in Input, holder bool) Decision {
 		// The new leader is about to appear: follow it at once, not nobody first.
 		return restFor(in, releaseWait-in.Now.Sub(m.Released), Reason{Code: WaitingNewLeader})
 	}
-	if !m.Rewind.executed() && m.Rewind != RewindNeed {
-		if m.Rewind != RewindNotNeed {
-			in.Memory.Rewind = RewindCheck
-		}
+	if !m.Rewind.executed() && m.Rewind != RewindNeed && in.Tried.Examine != ExamineSame {
+		in.Memory.Rewind = RewindCheck // an earlier "same" was about another leader, or another log
 	}
 	if d, ok := rewindStep(in); ok {
 		return d
