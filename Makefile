@@ -61,7 +61,7 @@ check: ## format, vet, lint, import directions, go.mod
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "not formatted (make fix):"; echo "$$out"; exit 1; fi
 	go vet ./...
 	go mod tidy -diff
-	go test -run 'Deps|PackageDoc' .
+	go test -count=1 .
 	@if command -v golangci-lint >/dev/null; then golangci-lint run; \
 	elif command -v staticcheck >/dev/null; then staticcheck ./...; \
 	else echo 'check: neither golangci-lint nor staticcheck is installed, lint left out'; fi

@@ -135,11 +135,19 @@ func (s *settings) merge() {
 		RemoveOnDiverged:      s.eff.RemoveDataDirectoryOnDivergedTL,
 	}
 	s.inst.Configure(s.eff, s.dynamic)
+	if s.dynamic.FailsafeMode {
+		s.warnOnce("failsafe_mode is on, but this version does not know it: when etcd cannot be reached, the primary steps down before its lease ends")
+	}
 	for _, f := range append(append([]config.Finding(nil), s.dynamic.Findings...), s.eff.Findings...) {
-		if text := f.String(); !s.said[text] {
-			s.said[text] = true
-			s.log.Warn(text)
-		}
+		s.warnOnce(f.String())
+	}
+}
+
+// warnOnce says a line the first time only. Called with mu held.
+func (s *settings) warnOnce(text string) {
+	if !s.said[text] {
+		s.said[text] = true
+		s.log.Warn(text)
 	}
 }
 
@@ -157,7 +165,16 @@ func (s *settings) SetMajorVersion(major int) {
 func (s *settings) Document() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.document.Compact()
+	return s.accepted().Compact()
+}
+
+// accepted is the document whose settings are in force: one that was rejected
+// is never kept or written back (contract: config.md 1.4). Called with mu held.
+func (s *settings) accepted() config.Document {
+	if s.dynamic.Accepted != nil {
+		return config.DocumentFromMap(s.dynamic.Accepted)
+	}
+	return s.document
 }
 
 // Changed says whether Apply has something to do.
@@ -170,7 +187,7 @@ func (s *settings) Changed() bool {
 // Apply brings PostgreSQL's files in line, and keeps the cache file.
 func (s *settings) Apply(ctx context.Context) {
 	s.mu.Lock()
-	force, doc, dir := s.reload, s.document, s.local.PostgreSQL.DataDir
+	force, doc, dir := s.reload, s.accepted(), s.local.PostgreSQL.DataDir
 	s.reload, s.dirty = false, false
 	s.mu.Unlock()
 	if _, err := os.Stat(filepath.Join(dir, "global", "pg_control")); err != nil {

@@ -90,6 +90,9 @@ long options, or stand before the command's name.`
 	cmd.Args = takes(optionalCluster)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		o.Cluster, o.Role, o.Watch = first(args), clusterops.Role(role.value), watch.interval()
+		if o.File != "" && o.File != "-" && !readable(o.File) {
+			return usage("Invalid value for '--file' / '-f': '%s': No such file or directory", o.File)
+		}
 		return t.run(cmd, func(ctx context.Context, s *ctl.Session) error { return ctl.Query(ctx, s, o) })
 	}
 	return t.finish(cmd)

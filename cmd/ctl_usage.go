@@ -67,8 +67,11 @@ func clickError(err error) error {
 		return usage("Option '--%s' does not take a value.", badValue.GetFlag().Name)
 	case errors.As(err, &badValue):
 		name := "'--" + badValue.GetFlag().Name + "'"
-		if short := badValue.GetFlag().Shorthand; short != "" {
-			name += " / '-" + short + "'"
+		switch short := "'-" + badValue.GetFlag().Shorthand + "'"; {
+		case short == "'-w'":
+			name = short + " / " + name
+		case short != "'-'":
+			name += " / " + short
 		}
 		return usage("Invalid value for %s: %v", name, badValue.Unwrap())
 	case errors.As(err, &badSyntax):

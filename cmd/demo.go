@@ -34,7 +34,7 @@ Started as root it runs as postgres, else as the user who called sudo, else as
 
 Exit codes: 0 done, 1 failed, 2 PostgreSQL or something else is missing.`,
 		Example: "  pgha demo\n  pgha demo --script failover\n  pgha demo --bin-dir /usr/pgsql-17/bin",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			// Later signals are swallowed until the end: the first one starts
 			// the clean-up, which must not be cut short.

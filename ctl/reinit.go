@@ -59,13 +59,13 @@ func Reinit(ctx context.Context, s *Session, o ReinitOptions) error {
 	return s.awaitReinit(ctx, accepted)
 }
 
-// reinitMember sends the request; once more with force when the member is
+// reinitMember sends the request; again with force as long as the member is
 // busy and the operator wants that cancelled.
 func (s *Session) reinitMember(ctx context.Context, o ReinitOptions, m dcs.Member) (accepted bool, err error) {
 	body := map[string]any{"force": o.Force, "from_leader": o.FromLeader}
 	agents, err := s.Agents()
 	if err != nil {
-		s.sayFailed("Failed: reinitialize for member %s, %v", m.Name, err)
+		s.sayUnreached("Failed: reinitialize for member %s, %v", m.Name, err)
 		return false, nil
 	}
 	for {
@@ -74,7 +74,7 @@ func (s *Session) reinitMember(ctx context.Context, o ReinitOptions, m dcs.Membe
 			return false, ErrAborted
 		}
 		if err != nil {
-			s.sayFailed("Failed: reinitialize for member %s, %v", m.Name, err)
+			s.sayUnreached("Failed: reinitialize for member %s, %v", m.Name, err)
 			return false, nil
 		}
 		if answer.Code < 400 {
@@ -82,7 +82,7 @@ func (s *Session) reinitMember(ctx context.Context, o ReinitOptions, m dcs.Membe
 			return true, nil
 		}
 		s.sayFailed("Failed: reinitialize for member %s, status code=%d, (%s)", m.Name, answer.Code, answer.Text())
-		if body["force"] == true || !strings.HasSuffix(answer.Text(), " already in progress") {
+		if o.Force || !strings.HasSuffix(answer.Text(), " already in progress") {
 			return false, nil
 		}
 		again, err := s.confirm(ctx, "Do you want to cancel it and reinitialize anyway?")

@@ -45,13 +45,13 @@ func Reload(ctx context.Context, s *Session, o ReloadOptions) error {
 func (s *Session) reloadMember(ctx context.Context, m dcs.Member, loopWait string) {
 	agents, err := s.Agents()
 	if err != nil {
-		s.sayFailed("Failed: reload for member %s, %v", m.Name, err)
+		s.sayUnreached("Failed: reload for member %s, %v", m.Name, err)
 		return
 	}
 	answer, err := clusterops.AskShort(ctx, agents, m, http.MethodPost, "reload", nil)
 	switch {
 	case err != nil:
-		s.sayFailed("Failed: reload for member %s, %v", m.Name, err)
+		s.sayUnreached("Failed: reload for member %s, %v", m.Name, err)
 	case answer.Code == http.StatusOK:
 		s.say("No changes to apply on member %s", m.Name)
 	case answer.Code == http.StatusAccepted:

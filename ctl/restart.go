@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,17 +92,14 @@ func (s *Session) confirmRestart(ctx context.Context, o RestartOptions, members 
 		when := at.Format("2006-01-02 15:04:05-07:00")
 		question = fmt.Sprintf("Are you sure you want to schedule restart of members %s at %s?", names(members), when)
 		if o.Pending {
-			question = fmt.Sprintf("Are you sure you want to schedule restart of the members that wait for one at %s? "+
-				"(which of %s these are is decided at that time)", when, names(members))
+			question = "The nodes needing a restart will be identified at the scheduled time, " +
+				"and might be different from the ones showing pending restart right now. Is this fine?"
 		}
 	}
 	return s.confirmed(ctx, o.Force, question, refusal)
 }
 
-var (
-	versionForm  = regexp.MustCompile(`^\d+\.\d+(\.\d+)?$`)
-	restartQuery = "Restart if the PostgreSQL version is less than provided (e.g. 9.5.2) "
-)
+const restartQuery = "Restart if the PostgreSQL version is less than provided (e.g. 9.5.2) "
 
 // restartBody is what is sent to every member; an empty one restarts now.
 func (s *Session) restartBody(ctx context.Context, c *dcs.Cluster, o RestartOptions, at time.Time) (map[string]any, error) {
@@ -138,20 +134,27 @@ func (s *Session) restartBody(ctx context.Context, c *dcs.Cluster, o RestartOpti
 
 // checkVersion refuses what the agents would (contract: rest-api.md 9.1).
 func checkVersion(version string) error {
-	if !versionForm.MatchString(version) {
-		return fail("Invalid PostgreSQL version format: X.Y or X.Y.Z is accepted: %s", version)
+	parts := strings.Split(version, ".")
+	major := 0
+	for i, part := range parts {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return fail("Invalid PostgreSQL version: %s", version)
+		}
+		if i == 0 {
+			major = n
+		}
 	}
-	major, _ := strconv.Atoi(strings.SplitN(version, ".", 2)[0])
-	if strings.Count(version, ".") == 1 && major < 10 {
-		return fail("Invalid PostgreSQL version: %s", version)
+	if len(parts) == 3 || len(parts) == 2 && major >= 10 {
+		return nil
 	}
-	return nil
+	return fail("Invalid PostgreSQL version format: X.Y or X.Y.Z is accepted: %s", version)
 }
 
 func (s *Session) restartMember(ctx context.Context, c *dcs.Cluster, o RestartOptions, m dcs.Member, body map[string]any) {
 	agents, err := s.Agents()
 	if err != nil {
-		s.sayFailed("Failed: restart for member %s, %v", m.Name, err)
+		s.sayUnreached("Failed: restart for member %s, %v", m.Name, err)
 		return
 	}
 	if body["schedule"] != nil && o.Force && m.ScheduledRestart != nil {
@@ -162,7 +165,7 @@ func (s *Session) restartMember(ctx context.Context, c *dcs.Cluster, o RestartOp
 	answer, err := clusterops.Ask(ctx, agents, m, limit, http.MethodPost, "restart", body)
 	switch {
 	case err != nil:
-		s.sayFailed("Failed: restart for member %s, %v", m.Name, err)
+		s.sayUnreached("Failed: restart for member %s, %v", m.Name, err)
 	case answer.Code == http.StatusOK:
 		s.say("Success: restart on member %s", m.Name)
 	case answer.Code == http.StatusAccepted:
@@ -179,13 +182,13 @@ func (s *Session) restartMember(ctx context.Context, c *dcs.Cluster, o RestartOp
 func (s *Session) dropScheduledRestart(ctx context.Context, m dcs.Member, silent bool) {
 	agents, err := s.Agents()
 	if err != nil {
-		s.sayFailed("Failed: flush scheduled restart for member %s, %v", m.Name, err)
+		s.sayUnreached("Failed: flush scheduled restart for member %s, %v", m.Name, err)
 		return
 	}
 	answer, err := clusterops.AskShort(ctx, agents, m, http.MethodDelete, "restart", nil)
 	switch {
 	case err != nil:
-		s.sayFailed("Failed: flush scheduled restart for member %s, %v", m.Name, err)
+		s.sayUnreached("Failed: flush scheduled restart for member %s, %v", m.Name, err)
 	case answer.Code >= 400:
 		s.sayFailed("Failed: flush scheduled restart for member %s, status code=%d, (%s)", m.Name, answer.Code, answer.Text())
 	case !silent:

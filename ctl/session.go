@@ -56,7 +56,8 @@ type Session struct {
 
 	lines  *bufio.Reader
 	stores map[string]Store
-	failed bool
+	failed bool // patronictl exits 0 all the same
+	hard   bool // it would not
 }
 
 // Close ends the connections of the session.
@@ -69,10 +70,11 @@ func (s *Session) Close() error {
 	return errors.Join(errs...)
 }
 
-// Failed returns ErrFailed when Strict is set and something was reported as
-// failed though the command as such went through; else nil.
+// Failed returns ErrFailed when something was reported as failed though the
+// command went through: a member that could not be reached, or with Strict
+// anything. Else nil.
 func (s *Session) Failed() error {
-	if s.Strict && s.failed {
+	if s.hard || s.Strict && s.failed {
 		return ErrFailed
 	}
 	return nil
@@ -148,6 +150,13 @@ func (s *Session) sayFailed(format string, args ...any) {
 	s.say(format, args...)
 }
 
+// sayUnreached prints a line that reports a member without an answer.
+// patronictl ends with a stack trace and code 1 there; the code stays.
+func (s *Session) sayUnreached(format string, args ...any) {
+	s.hard = true
+	s.say(format, args...)
+}
+
 // warn writes a log line to the error stream.
 func (s *Session) warn(format string, args ...any) {
 	if !s.Quiet {
@@ -200,7 +209,7 @@ type UsageError struct{ Text string }
 // Error returns the text.
 func (e *UsageError) Error() string { return e.Text }
 
-// OpenFile is os.ReadFile, or all of the session's input for "-".
+// readFile is os.ReadFile, or all of the session's input for "-".
 func (s *Session) readFile(path string) ([]byte, error) {
 	if path == "-" {
 		return io.ReadAll(s.reader())

@@ -54,9 +54,12 @@ func TestKillTreeFindsOrphans(t *testing.T) {
 	m.agent = agent
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	err = until(ctx, 5*time.Second, "agent, its child and the orphan found", func() (bool, string) {
+	err = until(ctx, 5*time.Second, "agent, its child and the orphan found", func() error {
 		tree := m.processes()
-		return tree.agent == agent.pid() && len(tree.all()) == 3, tree.String()
+		if tree.agent == agent.pid() && len(tree.all()) == 3 {
+			return nil
+		}
+		return errWaiting(tree.String())
 	})
 	if err != nil {
 		t.Fatal(err)

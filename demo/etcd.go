@@ -110,13 +110,16 @@ func (d *stage) startOwnEtcd(ctx context.Context, e *etcd, ports []int) error {
 
 func waitHealthy(ctx context.Context, url string) error {
 	client := http.Client{Timeout: time.Second}
-	return until(ctx, 20*time.Second, "etcd at "+url+" answers", func() (bool, string) {
+	return until(ctx, 20*time.Second, "etcd at "+url+" answers", func() error {
 		r, err := client.Get(url + "/health")
 		if err != nil {
-			return false, err.Error()
+			return errWaiting(err.Error())
 		}
 		r.Body.Close()
-		return r.StatusCode == http.StatusOK, r.Status
+		if r.StatusCode != http.StatusOK {
+			return errWaiting(r.Status)
+		}
+		return nil
 	})
 }
 
@@ -184,19 +187,28 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
-// until calls probe five times a second until it says true. The error names
+// errWaiting is what a probe returns while it is not so yet; until stops at
+// any other error.
+type errWaiting string
+
+func (e errWaiting) Error() string { return string(e) }
+
+// until calls probe five times a second until it returns nil. The error names
 // what was awaited and probe's last words.
-func until(ctx context.Context, limit time.Duration, what string, probe func() (bool, string)) error {
+func until(ctx context.Context, limit time.Duration, what string, probe func() error) error {
 	deadline := time.Now().Add(limit)
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		ok, last := probe()
-		if ok {
+		last := probe()
+		if last == nil {
 			return nil
 		}
+		if _, waiting := last.(errWaiting); !waiting {
+			return fmt.Errorf("wait for: %s: %w", what, last)
+		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("after %v still not: %s; last seen: %s", limit, what, last)
+			return fmt.Errorf("after %v still not: %s; last seen: %w", limit, what, last)
 		}
 		select {
 		case <-tick.C:

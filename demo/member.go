@@ -186,19 +186,22 @@ func (d *stage) printTable(ctx context.Context) {
 // waitStreaming waits for one running leader and two streaming replicas on
 // its timeline.
 func (d *stage) waitStreaming(ctx context.Context, limit time.Duration) error {
-	return until(ctx, limit, "one leader, two replicas streaming", func() (bool, string) {
+	return until(ctx, limit, "one leader, two replicas streaming", func() error {
 		for _, m := range d.members {
 			select {
 			case <-m.agent.done:
-				return false, "the agent of " + m.name + " has ended: " + m.agent.cmd.ProcessState.String()
+				return fmt.Errorf("the agent of %s has ended: %v", m.name, m.agent.cmd.ProcessState)
 			default:
 			}
 		}
 		rows, err := d.rows(ctx)
 		if err != nil {
-			return false, err.Error()
+			return errWaiting(err.Error())
 		}
-		return healthy(rows), fmt.Sprintf("%+v", rows)
+		if !healthy(rows) {
+			return errWaiting(fmt.Sprintf("%+v", rows))
+		}
+		return nil
 	})
 }
 

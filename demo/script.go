@@ -26,11 +26,11 @@ func (d *stage) failover(ctx context.Context) error {
 		return err
 	}
 	d.note("now its leader key must run out first (ttl 20 s): nobody may promote earlier")
-	first, err := d.nextWrite(ctx, killed, old, failoverLimit)
+	next, err := d.nextWriter(ctx, killed, old, failoverLimit)
 	if err != nil {
 		return err
 	}
-	d.note("%s is the new primary and accepts writes", d.byAddress(first.Server).name)
+	d.note("%s is the new primary and accepts writes", next.name)
 	d.note("write gap, measured by the client: %.1f s", d.writer.Gap(killed).Seconds())
 	d.printTable(ctx)
 
@@ -62,31 +62,28 @@ func (d *stage) letWrite(ctx context.Context, how time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return until(ctx, 10*time.Second, "a write acknowledged", func() (bool, string) {
+	return until(ctx, 10*time.Second, "a write acknowledged", func() error {
 		last, err := d.writer.Last()
-		return time.Since(last.Acked) < time.Second, fmt.Sprint(err)
-	})
-}
-
-// ack is one acknowledged row.
-type ack struct {
-	Server string
-	Acked  time.Time
-}
-
-// nextWrite waits for the first row sent after that time which another member
-// than not acknowledged.
-func (d *stage) nextWrite(ctx context.Context, after time.Time, not *member, limit time.Duration) (ack, error) {
-	var found ack
-	err := until(ctx, limit, "another member accepts writes", func() (bool, string) {
-		last, err := d.writer.Last()
-		if last.Sent.After(after) && d.byAddress(last.Server) != not {
-			found = ack{Server: last.Server, Acked: last.Acked}
-			return true, ""
+		if time.Since(last.Acked) < time.Second {
+			return nil
 		}
-		return false, fmt.Sprint(err)
+		return errWaiting(fmt.Sprint(err))
 	})
-	return found, err
+}
+
+// nextWriter waits until another member than not acknowledges a row sent after
+// that time, and returns it.
+func (d *stage) nextWriter(ctx context.Context, after time.Time, not *member, limit time.Duration) (*member, error) {
+	var next *member
+	err := until(ctx, limit, "another member accepts writes", func() error {
+		last, err := d.writer.Last()
+		if m := d.byAddress(last.Server); last.Sent.After(after) && m != nil && m != not {
+			next = m
+			return nil
+		}
+		return errWaiting(fmt.Sprint(err))
+	})
+	return next, err
 }
 
 // byAddress is the member behind host:port.
@@ -109,15 +106,11 @@ func (d *stage) count(ctx context.Context) error {
 		return fmt.Errorf("count the rows: %w", err)
 	}
 	defer conn.Close(ctx)
-	_, acked := d.writer.Count() // before the query: what comes later may not be in it
-	var rows int
-	if err := conn.QueryRow(ctx, "select count(*) from demo").Scan(&rows); err != nil {
-		return fmt.Errorf("count the rows: %w", err)
-	}
-	lost, _, err := d.writer.Lost(ctx, conn)
+	_, acked := d.writer.Count()
+	lost, rows, err := d.writer.Lost(ctx, conn)
 	if err != nil {
 		return err
 	}
-	d.note("the client has %d rows acknowledged; the table holds %d; %d acknowledged rows are lost", acked, rows, len(lost))
+	d.note("the client has %d rows acknowledged, %d of them are lost; the table holds %d", acked, len(lost), rows)
 	return nil
 }

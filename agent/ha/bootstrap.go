@@ -146,7 +146,7 @@ func wrongSystem(in Input) Decision {
 		// A holder does not refresh: its key runs out.
 		return rest(in, Reason{Code: SystemIDInvalid}).noting("the data directory holds no usable PostgreSQL data; reinitialize it with `pgha ctl reinit`")
 	case init != nil && init.SystemID.Valid() && !in.Settings.Pause:
-		return act(in, Exit{Code: 1}, Reason{Code: SystemIDMismatch, Detail: string(init.SystemID) + " != " + string(in.Local.SystemID)}).
+		return act(in, Exit{Code: exitRefused}, Reason{Code: SystemIDMismatch, Detail: string(init.SystemID) + " != " + string(in.Local.SystemID)}).
 			saying(Line{Critical, "system ID mismatch, node " + in.Self + " belongs to a different cluster: " + string(init.SystemID) + " != " + string(in.Local.SystemID)})
 	case init != nil && init.SystemID.Valid():
 		warn := Line{Warning, "system ID has changed while in paused mode. Patroni will exit when resuming unless system ID is reset: " +

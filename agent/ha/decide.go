@@ -15,6 +15,8 @@ func Decide(in Input) Decision {
 	in.Memory = remember(in)
 	in.Finished = nil
 	switch {
+	case in.Local.Superseded:
+		return act(in, Exit{Code: exitRefused}, Reason{Code: Superseded})
 	case in.Shutdown != ShutdownNone:
 		return shuttingDown(in)
 	case in.Memory.Demotion != nil:
@@ -109,6 +111,8 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 	case JobPromote:
 		if r.OK {
 			m.Rewind, m.RewindWhy = RewindInitial, ""
+		} else {
+			m.RetryAfter = in.Now.Add(retryPause)
 		}
 	case JobRewind:
 		m = absorbRewind(in, m, r)
@@ -117,6 +121,9 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 	}
 	return m
 }
+
+// exitRefused is the exit code for "refused for safety" (rulings 51).
+const exitRefused = 3
 
 // retryPause keeps attempts apart that just failed: a wake-up must not turn
 // them into a hot loop.

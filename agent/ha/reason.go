@@ -87,6 +87,7 @@ const (
 	ShutdownPaused    Code = "shutdown_paused"
 	ShutdownFailed    Code = "shutdown_failed"
 	Detached          Code = "detached"
+	Superseded        Code = "superseded"
 	StoppingRequest   Code = "stopping_on_request"
 	BumpLimit         Code = "too_many_steps"
 )
@@ -157,6 +158,7 @@ var sentences = map[Code]string{
 	ShutdownFailed:        "PostgreSQL shutdown failed, leader key not removed.",
 	ShutdownDone:          "PostgreSQL is stopped, shutting down",
 	ShuttingDown:          "stopping PostgreSQL before shutting down",
+	Superseded:            "a newer agent has taken this PostgreSQL over; this one ends",
 	Detached:              "detached: PostgreSQL goes on under its guard within the lease",
 }
 

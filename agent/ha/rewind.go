@@ -44,23 +44,20 @@ func rewindStep(in Input) (Decision, bool) {
 // wait for something; the comparison's result is put into Memory by the
 // caller's next Decide, through Tried.Examine.
 func examine(in Input, leaderRole postgres.Role) (Decision, bool) {
-	switch in.Tried.Examine {
-	case NotExamined:
-		if leaderRole.IsPrimary() {
-			return do(in, Examine{Leader: *in.Cluster.LeaderMember()}, "did histories part"), true
-		}
-		return waitForPrimary(in)
-	case ExamineUndecided:
-		return waitForPrimary(in)
+	switch {
+	case in.Tried.Examine != NotExamined:
+		return Decision{}, false // remember() has moved Memory on, or nothing can be told now
+	case leaderRole.IsPrimary():
+		return do(in, Examine{Leader: *in.Cluster.LeaderMember()}, "did histories part"), true
 	}
-	return Decision{}, false // remember() has moved Memory on
+	return waitForPrimary(in)
 }
 
 // waitForPrimary: nothing can be compared yet. A running standby goes on as
 // it is; a stopped former primary waits a while, because starting it on a
 // wrong guess costs a stop again.
 func waitForPrimary(in Input) (Decision, bool) {
-	if in.Local.Alive || in.Memory.Demotion != nil {
+	if in.Local.Alive || in.Memory.Demotion != nil || in.Local.BackupLabel {
 		return Decision{}, false
 	}
 	since := in.Memory.CheckSince

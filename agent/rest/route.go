@@ -80,6 +80,9 @@ const ownTimeout = 5 * time.Minute
 // ServeHTTP is the whole way of a request: route, access, handler, answer.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
+	// Or the library would wait for a body nobody reads before it sends a
+	// refusal. Without support for it that is what happens.
+	_ = http.NewResponseController(w).EnableFullDuplex()
 	c := newCall(w, r)
 	if own := s.ownRoute(c); own != nil {
 		if own.Protected {

@@ -212,7 +212,7 @@ func (s *Server) Reconfigure(ctx context.Context, conf config.RestAPI) error {
 		s.settings.Store(set)
 		return nil
 	}
-	if err := s.move(ctx, old.address, set.address); err != nil {
+	if err := s.move(ctx, set.address); err != nil {
 		return err
 	}
 	s.settings.Store(set)
@@ -222,9 +222,10 @@ func (s *Server) Reconfigure(ctx context.Context, conf config.RestAPI) error {
 // move binds the new address before it closes the old one. Where both want
 // the same port that cannot work: then the old one closes first, and comes
 // back if the new one fails.
-func (s *Server) move(ctx context.Context, from, to string) error {
+func (s *Server) move(ctx context.Context, to string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	from := s.listener.Addr().String()
 	next, err := s.listen(ctx, to)
 	if err != nil && samePort(from, to) {
 		_ = s.listener.Close()

@@ -83,7 +83,9 @@ func row(c *dcs.Cluster, m dcs.Member) Row {
 		r.Note = m.Pgha.Note
 	}
 	r.Role = roleName(c, m, r.Leader)
-	r.State = string(m.State)
+	if m.State != postgres.StateUnknown { // the key has no state
+		r.State = string(m.State)
+	}
 	if r.Role != "Leader" && m.ReplicationState != "" {
 		r.State = m.ReplicationState
 	}
@@ -215,11 +217,7 @@ func (r Row) host(withPort bool) string {
 	if !r.HostKnown || !withPort {
 		return r.Host
 	}
-	host := r.Host
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	return host + ":" + strconv.Itoa(r.Port)
+	return r.Host + ":" + strconv.Itoa(r.Port) // IPv6 without brackets, as patronictl
 }
 
 // switchoverAt is the time of a scheduled switchover; zero when there is none.

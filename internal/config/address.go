@@ -24,6 +24,7 @@ func splitHostPort(text string) (host string, port int, err error) {
 			host, port = head, p
 		}
 	}
+	host = strings.TrimSpace(host)
 	if strings.Contains(host, ":") && !isAddress(host) {
 		return "", 0, fmt.Errorf("%q: not an IPv6 address", host)
 	}

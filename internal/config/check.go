@@ -101,12 +101,24 @@ func (c *checker) value(f Field, key Key, path []string) {
 	if key.Kind != KindMap {
 		return
 	}
-	inner := *c
 	if strings.Join(path, ".") == "bootstrap.dcs" {
-		inner.from = FromDynamic
+		c.embedded(f.Value, key.Keys, key.Open, path)
+		return
 	}
-	inner.section(f.Value, key.Keys, key.Open, path)
-	c.findings, c.failures = inner.findings, inner.failures
+	c.section(f.Value, key.Keys, key.Open, path)
+}
+
+// embedded checks a dynamic document inside the local file. Wrong types are
+// findings there, too: it matters once, and to the bootstrap only.
+func (c *checker) embedded(n *Node, keys []Key, open bool, path []string) {
+	inner := checker{from: FromDynamic}
+	inner.section(n, keys, open, path)
+	c.findings = append(c.findings, inner.findings...)
+	for _, f := range inner.failures {
+		c.findings = append(c.findings, Finding{
+			Path: f.KeyPath, File: f.File, Line: f.Line, Message: f.Message + "; not used at a bootstrap",
+		})
+	}
 }
 
 // rereadAsNumber warns where YAML 1.1 changed what was written: 0123, 1:30.

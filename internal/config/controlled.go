@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -21,16 +22,16 @@ type ControlledGUC struct {
 var controlledGUCs = []ControlledGUC{
 	{"wal_level", "replica", "replica, logical (or hot_standby, the old name of replica)", true, walLevel},
 	{"hot_standby", "on", "true", true, func(v any) (string, bool) { b, ok := boolean(v); return "on", ok && b }},
-	{"max_connections", "100", "an integer of at least 25", true, atLeast(25, "")},
-	{"max_wal_senders", "10", "an integer of at least 3", true, atLeast(3, "")},
-	{"max_prepared_transactions", "0", "an integer of at least 0", true, atLeast(0, "")},
-	{"max_locks_per_transaction", "64", "an integer of at least 32", true, atLeast(32, "")},
-	{"max_worker_processes", "8", "an integer of at least 2", true, atLeast(2, "")},
-	{"max_replication_slots", "10", "an integer of at least 4", true, atLeast(4, "")},
+	{"max_connections", "100", "25 to 262143", true, between(25, maxBackends, "")},
+	{"max_wal_senders", "10", "3 to 262143", true, between(3, maxBackends, "")},
+	{"max_prepared_transactions", "0", "0 to 262143", true, between(0, maxBackends, "")},
+	{"max_locks_per_transaction", "64", "32 to 2147483647", true, between(32, math.MaxInt32, "")},
+	{"max_worker_processes", "8", "2 to 262143", true, between(2, maxBackends, "")},
+	{"max_replication_slots", "10", "4 to 262143", true, between(4, maxBackends, "")},
 	{"track_commit_timestamp", "off", "a boolean", true, anyBoolean},
 	{"wal_log_hints", "on", "a boolean", true, anyBoolean},
-	{"wal_keep_size", "128MB", "at least 16MB", false, atLeast(16, "MB")},
-	{"wal_keep_segments", "8", "an integer of at least 1", false, atLeast(1, "")},
+	{"wal_keep_size", "128MB", "at least 16MB", false, between(16, math.MaxInt32, "MB")},
+	{"wal_keep_segments", "8", "an integer of at least 1", false, between(1, math.MaxInt32/segmentMB, "")},
 }
 
 // ControlledGUCs returns the table, in the order of the contract.
@@ -69,11 +70,15 @@ func walLevel(v any) (string, bool) {
 	return "", false
 }
 
-// atLeast accepts integers; those without a unit are written as a number.
-func atLeast(minimum int64, unit string) func(any) (string, bool) {
+// maxBackends is PostgreSQL's own limit. The reference checks minima only; a
+// value that no server accepts would keep every member from starting.
+const maxBackends = 262143
+
+// between accepts integers; those without a unit are written as a number.
+func between(minimum, maximum int64, unit string) func(any) (string, bool) {
 	return func(v any) (string, bool) {
 		i, ok := integer(v, unit)
-		if !ok || i < minimum {
+		if !ok || i < minimum || i > maximum {
 			return "", false
 		}
 		if _, plain := integer(v, ""); plain {

@@ -86,9 +86,9 @@ func parseJSONList(dec *json.Decoder, depth int) (any, error) {
 }
 
 func parseJSONObject(dec *json.Decoder, depth int) (any, error) {
-	o := &object{}
+	o, seen := &object{}, map[string]int{}
 	for dec.More() {
-		key, err := dec.Token()
+		token, err := dec.Token()
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +96,13 @@ func parseJSONObject(dec *json.Decoder, depth int) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		o.set(key.(string), value) // the decoder delivers only strings as keys
+		key := token.(string) // the decoder delivers only strings as keys
+		if i, again := seen[key]; again {
+			o.members[i].value = value
+			continue
+		}
+		seen[key] = len(o.members)
+		o.members = append(o.members, member{key, value})
 	}
 	_, err := dec.Token()
 	return o, err
@@ -141,7 +147,7 @@ func nodeValue(n *Node) any {
 	case MapNode:
 		o := &object{}
 		for _, f := range n.Fields {
-			o.set(f.Key, nodeValue(f.Value))
+			o.members = append(o.members, member{f.Key, nodeValue(f.Value)}) // keys are unique
 		}
 		return o
 	case ListNode:
@@ -161,7 +167,7 @@ func orderedValue(v any) any {
 	case map[string]any:
 		o := &object{}
 		for _, key := range slices.Sorted(maps.Keys(v)) {
-			o.set(key, orderedValue(v[key]))
+			o.members = append(o.members, member{key, orderedValue(v[key])})
 		}
 		return o
 	case []any:

@@ -1,10 +1,8 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 )
@@ -241,42 +239,4 @@ func (m *merger) file(guc, base string, lines *[]string) (custom bool) {
 		*lines = nil
 	}
 	return true
-}
-
-// MethodArguments is the command line of a custom replica method: its words,
-// then the arguments the contract gives it (config.md 4.3). connString has no
-// password and may be empty.
-func (e Effective) MethodArguments(method, scope, dataDir, connString string) ([]string, error) {
-	own := nodeOf(e.Methods[method])
-	command := own.text("command")
-	if command == "" {
-		command = method
-	}
-	words, err := SplitCommand(command)
-	if err != nil {
-		return nil, fmt.Errorf("command of replica method %s: %w", method, err)
-	}
-	if len(words) == 0 {
-		return nil, fmt.Errorf("command of replica method %s: %w", method, errors.New("it is empty"))
-	}
-	bare := own.boolean("no_params", false)
-	for _, f := range own.Fields {
-		if f.Key == "command" || f.Value.Kind != ScalarNode {
-			continue
-		}
-		if bare && slices.Contains([]string{"no_params", "no_leader", "keep_data"}, f.Key) {
-			continue
-		}
-		words = append(words, "--"+f.Key+"="+pyText(f.Value.Scalar))
-	}
-	if bare {
-		return words, nil
-	}
-	return append(words, "--scope="+scope, "--role=replica", "--datadir="+dataDir, "--connstring="+connString), nil
-}
-
-// MethodFlag says whether a custom replica method has keep_data, no_params or
-// no_leader set.
-func (e Effective) MethodFlag(method, flag string) bool {
-	return nodeOf(e.Methods[method]).boolean(flag, false)
 }

@@ -48,10 +48,7 @@ func (c *checker) bootstrapPostgreSQL(f Field, path []string) {
 	c.find(f, path,
 		"belongs in bootstrap.dcs.postgresql; pgha applies it as that when this member initialises a new cluster, Patroni ignores it",
 		"indent it below dcs; on a running cluster use `pgha ctl edit-config`")
-	inner := checker{from: FromDynamic}
-	inner.section(f.Value, postgresqlKeys, true, path)
-	c.findings = append(c.findings, inner.findings...)
-	c.failures = append(c.failures, inner.failures...)
+	c.embedded(f.Value, postgresqlKeys, true, path)
 }
 
 // wrongLayer reports a known key that is not accepted from this layer.

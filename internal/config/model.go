@@ -3,10 +3,11 @@
 //
 // Three layers: built-in defaults, dynamic (the key /config in the DCS),
 // local (file or directory, with PATRONI_* variables on top). What may come
-// from which layer is a table in merge.go (config.md 1.2).
+// from which layer stands in the table of keys, schema_*.go (config.md 1.2).
 package config
 
 import (
+	"strconv"
 	"time"
 )
 
@@ -30,8 +31,9 @@ type Local struct {
 
 	// Warnings found while reading: unknown, misplaced, ignored keys; one each.
 	Warnings []Finding
-	// Tree is the whole merged document, as PyYAML would have read it.
-	Tree map[string]any
+	// Tree is the whole merged document, as PyYAML would have read it. It
+	// holds passwords: never print it.
+	Tree map[string]any `json:"-"`
 
 	tree    *Node             // Tree with positions
 	environ map[string]string // the variables that are not empty
@@ -39,6 +41,12 @@ type Local struct {
 	agentErrors []*Error
 	dcsErrors   []*Error
 }
+
+// String names the configuration: formatting one must not show its passwords.
+func (l *Local) String() string { return "configuration " + l.Path }
+
+// GoString hides the content from %#v.
+func (l *Local) GoString() string { return "config.Local{Path: " + strconv.Quote(l.Path) + "}" }
 
 // Finding is one remark about a configuration.
 type Finding struct {

@@ -35,7 +35,7 @@ var localKeys = []Key{
 			typed(KindTexts, "pg_hba", "", FromLocal, AtBootstrap, "appended to pg_hba.conf unless postgresql.pg_hba is set"),
 			text("post_bootstrap", "", FromLocal, AtBootstrap, "command run on the new cluster"),
 			text("post_init", "", FromLocal, AtBootstrap, "other name of post_bootstrap"),
-			typed(KindNothing, "users", "", FromLocal, TakesNever, "creates nobody since Patroni 4.0"),
+			typed(KindNothing, "users", "", FromLocal, TakesNever, "creates nobody since Patroni 4.0; use post_bootstrap"),
 		}},
 	{Name: "postgresql", Kind: KindMap, From: FromLocal, Open: true, Keys: postgresqlKeys, Note: "PostgreSQL on this member"},
 	section("pgha", FromLocal, "pgha's own settings; Patroni ignores them",

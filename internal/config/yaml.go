@@ -187,6 +187,10 @@ func (r *resolver) resolveMap(n *yaml.Node, depth int) (*Node, error) {
 		}
 	}
 	merged := len(out.Fields)
+	places := make(map[string]int, merged+len(own))
+	for i, f := range out.Fields {
+		places[f.Key] = i
+	}
 	for _, i := range own {
 		key, err := r.key(n.Content[i], depth)
 		if err != nil {
@@ -197,8 +201,9 @@ func (r *resolver) resolveMap(n *yaml.Node, depth int) (*Node, error) {
 			return nil, err
 		}
 		field := Field{Key: key, Pos: r.pos(n.Content[i]), Value: value}
-		at := out.index(key)
-		if at < 0 {
+		at, again := places[key]
+		if !again {
+			places[key] = len(out.Fields)
 			out.Fields = append(out.Fields, field)
 			continue
 		}

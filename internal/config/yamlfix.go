@@ -81,10 +81,10 @@ func correctedLine(data []byte, line int) (at int, fixed string, ok bool) {
 }
 
 var (
-	keyDashValue  = regexp.MustCompile(`^(\s*(?:- )?[^\s:#'"]+:)\s+-\s+(\S.*)$`)            // hosts: - a,b
-	keyValue      = regexp.MustCompile(`^(\s*(?:- )?[^\s:#'"]+:\s+)([^'"\s].*?)(\s+#.*)?$`) // password: a: b
-	keyNoBlank    = regexp.MustCompile(`^(\s*(?:- )?[A-Za-z_][A-Za-z0-9_]*):(\S.*)$`)       // ttl:30
-	listNoQuote   = regexp.MustCompile(`^(\s*- +)([^'"\s].*?)(\s+#.*)?$`)                   // - *foo
+	keyDashValue  = regexp.MustCompile(`^(\s*(?:- )?[^\s:#'"]+:)\s+-\s+(\S.*)$`)                // hosts: - a,b
+	keyValue      = regexp.MustCompile(`^(\s*(?:- )?[^\s:#'"]+:\s+)([^'"\s[{|>].*?)(\s+#.*)?$`) // password: a: b
+	keyNoBlank    = regexp.MustCompile(`^(\s*(?:- )?[A-Za-z_][A-Za-z0-9_]*):(\S.*)$`)           // ttl:30
+	listNoQuote   = regexp.MustCompile(`^(\s*- +)([^'"\s[{|>].*?)(\s+#.*)?$`)                   // - *foo
 	leadingBlanks = regexp.MustCompile(`^[ \t]+`)
 )
 

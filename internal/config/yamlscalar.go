@@ -129,7 +129,9 @@ func yamlFloating(text string) (float64, bool) {
 // is unknown or the text does not fit it.
 func taggedScalar(tag, text string) (any, bool) {
 	switch strings.TrimPrefix(tag, "tag:yaml.org,2002:") {
-	case "!!str", "str", "!", "", "!!timestamp", "timestamp":
+	case "!", "":
+		return resolvePlain(text), true
+	case "!!str", "str", "!!timestamp", "timestamp":
 		return text, true
 	case "!!null", "null":
 		return nil, true

@@ -15,8 +15,9 @@
 //
 //	FastStopAt  SIGINT to the postmaster: the replicas still get everything
 //	KillAt      SIGKILL to the whole tree, until nothing of it is left
-//	AlarmAt     the kernel's timer kills the guard, should it be frozen, and
-//	            with it, by the parent-death signal, the postmaster
+//	AlarmAt     the kernel's timer kills the guard, should it be frozen; with
+//	            it, by the parent-death signal, the postmaster, and at the
+//	            undertaker's hand the rest (undertaker.go)
 //
 // One thread does everything, in a poll loop. It is the main thread, because
 // Linux sends the parent-death signal when the parent's thread ends.
@@ -58,6 +59,9 @@ func init() {
 	if os.Getenv(EnvMarker) != "1" || len(os.Args) == 0 || !hasPrefix(os.Args[0], TitlePrefix) {
 		return
 	}
+	if pid, ok := parseInt(os.Getenv(envUndertaker)); ok {
+		undertake(int(pid), os.Getenv(EnvDataDir))
+	}
 	runtime.LockOSThread() // init runs on the main thread; never leave it
 	g, code, text := newGuard(os.Getenv(EnvStateDir), os.Getenv(EnvDataDir), os.Getenv(EnvEpoch))
 	if code != "" {
@@ -83,6 +87,9 @@ type guard struct {
 	server   server
 	tree     *Tree // nil before the first start or adopt
 
+	undertaker     int   // its process id; 0: none
+	undertakerNext int64 // not replaced before
+
 	stage     Stage // highest fired for this server's lease
 	killing   bool
 	killStart int64
@@ -96,7 +103,6 @@ type guard struct {
 	oomBefore                    string // oom_score_adj as inherited, for PostgreSQL
 	oomLowered                   bool
 	groupNote, lockNote, oomNote string
-	alarmNote                    string
 }
 
 // newGuard takes the lock, opens the socket and protects the process as far
@@ -108,11 +114,7 @@ func newGuard(stateDir, dataDir, epoch string) (g *guard, code, text string) {
 	if g.epoch, ok = parseUint(epoch); !ok || g.epoch == 0 || stateDir == "" || dataDir == "" {
 		return nil, codeSyntax, "state directory, data directory and epoch are needed"
 	}
-	// SIGQUIT too: Go's own handler would end us with a stack trace. The
-	// postmaster inherits the dispositions and sets its own first thing.
-	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE} {
-		ignoreSignal(sig)
-	}
+	ignoreSignals()
 	syscall.CloseOnExec(ReadyFD)
 	if err := syscall.Chdir(stateDir); err != nil { // the socket's path may be longer than an address
 		return nil, codeRefused, stateDir + ": " + err.Error()
@@ -133,11 +135,19 @@ func newGuard(stateDir, dataDir, epoch string) (g *guard, code, text string) {
 	if g.alarm, err = newAlarm(syscall.SIGKILL); err != nil {
 		return nil, codeRefused, "kernel timer: " + err.Error()
 	}
-	g.alarmNote = "kills"
 	g.enterGroups()
-	g.lockMemory()
+	g.lockNote = lockMemory()
 	g.lowerOOM()
 	return g, "", ""
+}
+
+// ignoreSignals makes the process deaf to what ends others: only SIGKILL
+// does. SIGQUIT too: Go's own handler would end us with a stack trace. The
+// postmaster inherits the dispositions and sets its own first thing.
+func ignoreSignals() {
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGPIPE} {
+		ignoreSignal(sig)
+	}
 }
 
 func (g *guard) takeLock() (code, text string) {
@@ -217,51 +227,6 @@ func (g *guard) dropGroup(why string) {
 	}
 }
 
-// lockMemory keeps the guard's pages in memory. ONFAULT: without it Go's
-// reservations would be faulted in (42 MB against 3). Future mappings are
-// locked only where no limit can make a mapping fail: that would end us.
-func (g *guard) lockMemory() {
-	var limit syscall.Rlimit
-	err := syscall.Getrlimit(rlimitMemlock, &limit)
-	if err == nil && limit.Cur == rlimitInfinity {
-		if err = syscall.Mlockall(mclCurrent | mclFuture | mclOnfault); err == nil {
-			g.lockNote = "all"
-			return
-		}
-	}
-	if err = syscall.Mlockall(mclCurrent | mclOnfault); err == nil {
-		g.lockNote = "current"
-		return
-	}
-	g.lockNote = "no: " + err.Error()
-}
-
-const oomFile = "/proc/self/oom_score_adj"
-
-// lowerOOM takes the guard out of the kernel's choice when memory runs out.
-func (g *guard) lowerOOM() {
-	text, err := readSmall(oomFile, 64)
-	if err != nil {
-		g.oomNote = "unknown: " + err.Error()
-		return
-	}
-	g.oomBefore, _ = cutLine(text)
-	if err := writeSmall(oomFile, "-1000"); err != nil {
-		g.oomNote = g.oomBefore + " (-1000: " + err.Error() + ")"
-		return
-	}
-	g.oomLowered, g.oomNote = true, "-1000"
-}
-
-// ordinaryOOM puts the inherited value back while PostgreSQL is forked, which
-// must not become unkillable with us, and returns how to lower it again.
-func (g *guard) ordinaryOOM() func() {
-	if !g.oomLowered || writeSmall(oomFile, g.oomBefore) != nil {
-		return func() {}
-	}
-	return g.lowerOOM
-}
-
 // tellStarter writes the one line to the pipe of the process that started us.
 func tellStarter(line string) {
 	b := []byte(line + "\n")
@@ -270,8 +235,12 @@ func tellStarter(line string) {
 }
 
 // say writes one line to standard error, or nothing when that would block:
-// the reader may be the frozen agent.
+// the reader may be the frozen agent, a file may lie on a hung disk.
 func say(text string) {
+	var st syscall.Stat_t
+	if syscall.Fstat(2, &st) != nil || st.Mode&syscall.S_IFMT == syscall.S_IFREG {
+		return
+	}
 	p := []pollFD{{fd: 2, events: pollOut}}
 	poll(p, 0)
 	if p[0].revents&pollOut != 0 {

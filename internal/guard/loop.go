@@ -69,20 +69,13 @@ func (g *guard) nextStage() int64 {
 	}
 }
 
-// alarmTime is when the kernel's own timer acts for this deadline.
-func (g *guard) alarmTime(deadline, ttl int64) int64 {
-	if g.server.adopted { // it only wakes us: in time for the kill stage
-		return KillAt(deadline, ttl)
-	}
-	return AlarmAt(deadline, ttl)
-}
-
 // step does what time and the kernel ask for. It runs before every request,
 // so that no request meets a stage that is due and not yet acted on.
 func (g *guard) step(now int64) {
 	g.reap()
 	g.enforce(now)
 	g.repeatStop(now)
+	g.keepUndertaker(now)
 	switch {
 	case g.killing:
 		g.killRound()
@@ -142,7 +135,10 @@ func (g *guard) reap() {
 		if err != nil || pid <= 0 {
 			break
 		}
-		if pid == g.server.pid && !g.server.adopted {
+		switch {
+		case pid == g.undertaker:
+			g.undertaker = 0
+		case pid == g.server.pid && !g.server.adopted:
 			g.serverGone(describe(status))
 		}
 	}
@@ -210,6 +206,7 @@ func (g *guard) killRound() {
 // leave ends the process. The lock goes last, with the process. What a later
 // agent may want to know stays in LastName.
 func (g *guard) leave() {
+	g.endUndertaker() // before the lock: it must not meet a successor's server
 	if g.server.pid != 0 {
 		flags := syscall.O_WRONLY | syscall.O_CREAT | syscall.O_TRUNC | syscall.O_CLOEXEC
 		if fd, err := syscall.Open(LastName, flags, 0o600); err == nil {

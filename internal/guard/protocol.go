@@ -116,7 +116,7 @@ func (g *guard) arm(args []string) string {
 	if code, text := g.lease.checkArm(now, deadline, ttl, word(args, 2) == "shorten"); code != "" {
 		return refuse(code, text)
 	}
-	if err := g.alarm.at(g.alarmTime(deadline, ttl)); err != nil {
+	if err := g.alarm.at(AlarmAt(deadline, ttl)); err != nil {
 		return refuse(codeRefused, "kernel timer: "+err.Error())
 	}
 	g.lease = lease{armed: true, deadline: deadline, ttl: ttl}
@@ -247,7 +247,7 @@ func (g *guard) state() string {
 		{"ttl", formatInt(g.lease.ttl)}, {"stage", g.stage.String()},
 		{"alive", formatInt(int64(g.alive))}, {"stuck", formatInt(int64(g.stuck))},
 		{"fenced", flag(g.killing && g.empty >= 2)},
-		{"protection", protection}, {"alarm", g.alarmNote},
+		{"protection", protection}, {"undertaker", formatInt(int64(g.undertaker))},
 		{"cgroup", g.groupNote}, {"mlock", g.lockNote}, {"oom", g.oomNote},
 		{"detached", flag(g.detached)},
 	} {

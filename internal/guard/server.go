@@ -80,6 +80,13 @@ func (g *guard) startServer(mode string, c command) (code, text string) {
 	if mode == ModePrimary && !g.lease.mayAct(bootNow()) {
 		return codeDeadline, "no armed deadline ahead"
 	}
+	if err := g.startUndertaker(true); err != nil {
+		return codeRefused, "undertaker: " + err.Error()
+	}
+	if mode == ModePrimary && !g.lease.mayAct(bootNow()) {
+		g.endUndertaker()
+		return codeDeadline, "no armed deadline ahead"
+	}
 	pidfd := -1
 	attr := &syscall.ProcAttr{Dir: c.dir, Env: c.env, Files: []uintptr{0, 1, 2},
 		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd}}
@@ -98,6 +105,7 @@ func (g *guard) startServer(mode string, c command) (code, text string) {
 	}
 	restore()
 	if err != nil {
+		g.endUndertaker()
 		return codeExec, c.path + ": " + err.Error()
 	}
 	p, _ := readProcess(pid) // our child: there until we reap it
@@ -116,6 +124,9 @@ func (g *guard) checkStart(mode string) (code, text string) {
 	}
 	if err := g.findTree(); err != nil {
 		return codeRefused, "data directory: " + err.Error()
+	}
+	if g.tree.pin < 0 {
+		return codeRefused, "there is no data directory " + g.dataDir
 	}
 	if mode == ModeStandby {
 		var st syscall.Stat_t
@@ -143,6 +154,7 @@ func (g *guard) findTree() error {
 		g.tree.Close()
 	}
 	t.root, t.group, t.spare = os.Getpid(), g.group, g.spare
+	t.keep = func(pid int) bool { return pid == g.undertaker }
 	g.tree = t
 	return nil
 }
@@ -157,8 +169,8 @@ func (g *guard) spare() []int {
 	return pids
 }
 
-// adoptServer takes over a postmaster that somebody else started. Only the
-// process walk protects it: it does not die with us.
+// adoptServer takes over a postmaster that somebody else started. The kernel
+// does not end it with us; the undertaker does.
 func (g *guard) adoptServer(pid int, start uint64) (code, text string) {
 	if g.server.pid != 0 || g.killing {
 		return codeRunning, "this guard has its server"
@@ -183,22 +195,14 @@ func (g *guard) adoptServer(pid int, start uint64) (code, text string) {
 	case !g.tree.cwdIsPath(pid) && !g.tree.cwdIsInode(pid):
 		return fail("its working directory is not the data directory")
 	}
-	// The kernel's timer must not end us: that would not end this server. It
-	// wakes us instead, should we be stopped when the time comes.
-	waker, err := newAlarm(syscall.SIGCONT)
-	g.alarm.remove()
-	g.alarm, g.alarmNote = waker, "wakes only"
-	if err != nil {
-		g.alarmNote = "none: " + err.Error()
+	if err := g.startUndertaker(true); err != nil {
+		return fail("undertaker: " + err.Error())
 	}
 	g.server = server{mode: ModePrimary, pid: pid, pidfd: pidfd, start: start, adopted: true}
 	if syscall.Stat(g.tree.path+"/standby.signal", &st) == nil {
 		g.server.mode = ModeStandby
 	}
 	g.tree.top = pid
-	if g.lease.armed {
-		g.alarm.at(g.alarmTime(g.lease.deadline, g.lease.ttl))
-	}
 	return "", ""
 }
 

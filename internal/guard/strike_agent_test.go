@@ -68,6 +68,7 @@ func sentinel(err error) string {
 
 type strikeAgent struct {
 	dir string
+	exe string // "": this binary
 	c   *client.Client
 }
 
@@ -76,27 +77,34 @@ func (a *strikeAgent) do(verb string, args []string) (string, error) {
 	defer cancel()
 	number := func(i int) int64 { n, _ := strconv.ParseInt(args[i], 10, 64); return n }
 	switch verb {
+	case "exe":
+		a.exe = args[0]
+		return "", nil
 	case "spawn":
 		logFile, err := os.OpenFile(filepath.Join(a.dir, "log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 		if err != nil {
 			return "", err
 		}
 		defer logFile.Close()
-		a.c, err = client.Spawn(ctx, client.Options{StateDir: a.dir + "/state", DataDir: a.dir + "/data",
+		c, err := client.Spawn(ctx, client.Options{Exe: a.exe, StateDir: a.dir + "/state", DataDir: a.dir + "/data",
 			Scope: "strike", Epoch: uint64(number(0)), Stdout: logFile, Stderr: logFile})
 		if err != nil {
 			return "", err
 		}
-		return strconv.Itoa(a.c.GuardPID()), nil
+		a.c = c
+		return strconv.Itoa(c.GuardPID()), nil
 	case "connect":
 		c, err := client.Connect(ctx, a.dir+"/state", uint64(number(0)))
 		if err == nil {
 			a.c = c
 		}
 		return "", err
-	case "arm": // milliseconds of ttl
+	case "arm", "shorten": // milliseconds of ttl
 		ttl := time.Duration(number(0)) * time.Millisecond
 		deadline := clock.Now().Add(ttl)
+		if verb == "shorten" {
+			return strconv.FormatInt(int64(deadline), 10), a.c.Shorten(ctx, deadline, ttl)
+		}
 		return strconv.FormatInt(int64(deadline), 10), a.c.Arm(ctx, deadline, ttl)
 	case "disarm":
 		return "", a.c.Disarm(ctx)
@@ -117,6 +125,13 @@ func (a *strikeAgent) do(verb string, args []string) (string, error) {
 		select {
 		case e := <-a.c.Exited():
 			return fmt.Sprintf("status=%s stage=%s lost=%t", e.Status, e.Stage, e.GuardLost), nil
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	case "fired":
+		select {
+		case s := <-a.c.Fired():
+			return s.String(), nil
 		case <-ctx.Done():
 			return "", ctx.Err()
 		}
@@ -146,11 +161,17 @@ type struck struct {
 	out *bufio.Scanner
 }
 
-func (b *box) agent() *struck {
+func (b *box) agent() *struck { return b.agentIn(-1) }
+
+// agentIn starts the agent in a cgroup, given by its directory's descriptor.
+func (b *box) agentIn(group int) *struck {
 	b.t.Helper()
 	cmd := exec.Command(filepath.Join(template.dir, "test.bin"))
 	cmd.Env = []string{agentMarker + "=" + b.dir, "PGBIN=" + pgBin(b.t), "PATH=/usr/bin:/bin"}
 	cmd.Dir, cmd.Stderr, cmd.SysProcAttr = "/", os.Stderr, asPostgres()
+	if group >= 0 {
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, group
+	}
 	in, err := cmd.StdinPipe()
 	must(b.t, err)
 	out, err := cmd.StdoutPipe()

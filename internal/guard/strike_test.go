@@ -95,6 +95,7 @@ type strikeRun struct {
 	postgres int
 	deadline clock.Instant // zero before armed
 	w        *writer
+	p        *pipeline // promoted only
 	queued   net.Conn
 }
 
@@ -149,6 +150,7 @@ func (r *strikeRun) reach() {
 	case stepPromoted:
 		r.old.must("promote")
 		r.awaitSQL("select pg_is_in_recovery()", "f")
+		r.p = r.pipeline()
 		if r.busy {
 			go r.sql("do $$ begin loop perform 1; end loop; end $$")
 			r.awaitSQL("select count(*) from pg_stat_activity where query like 'do %' and state = 'active'", "1")
@@ -199,6 +201,9 @@ func (r *strikeRun) awaitDeath(struckAt clock.Instant) {
 		if at := r.deadline.Add(-fastLead); clock.Now().Before(at) {
 			r.t.Errorf("stopped %v before the fast stop was due", at.Sub(clock.Now()))
 		}
+		if text, _ := os.ReadFile(r.dir + "/log"); !strings.Contains(string(text), "received fast shutdown request") {
+			r.t.Error("PostgreSQL was not asked to stop cleanly first")
+		}
 	}
 }
 
@@ -208,7 +213,10 @@ func (r *strikeRun) dead() bool { return !alive(r.postgres) }
 func (r *strikeRun) judgeWrites() {
 	r.t.Helper()
 	if !r.deadline.IsZero() {
-		r.until("the lease ends", r.deadline.Add(time.Second), func() bool { return clock.Now().After(r.deadline) })
+		r.until("the lease ends", r.deadline.Add(time.Second), func() bool { return clock.Now().After(r.deadline.Add(300 * time.Millisecond)) })
+	}
+	if r.p != nil {
+		r.p.judge(r.t, r.deadline)
 	}
 	rows, last := r.w.acknowledged()
 	switch {
@@ -259,7 +267,7 @@ func (r *strikeRun) successor() {
 		next.refused("start standby", "occupied", "refused")
 	}
 	found := next.must("sweep")
-	if r.busy && !r.thaw && found == "0" {
+	if r.busy && r.victim == "none" && found == "0" {
 		r.t.Error("sweep found nothing though a backend was computing")
 	}
 	if left := r.tree(); len(left) > 0 {
@@ -271,6 +279,10 @@ func (r *strikeRun) successor() {
 	next.must("arm 20000")
 	next.must("start primary")
 	r.awaitSQL("select pg_is_in_recovery()", "f")
+	if r.p != nil {
+		kept, _ := r.p.acknowledged()
+		r.awaitSQL(fmt.Sprintf("select count(*) from t where n between %d and %d", pipelineFirst, pipelineFirst+kept-1), strconv.FormatInt(kept, 10))
+	}
 	rows, _ := r.w.acknowledged()
 	r.awaitSQL(fmt.Sprintf("select count(distinct n) from t where n <= %d", rows), strconv.FormatInt(rows, 10))
 	if r.signal == syscall.SIGSTOP || r.victim == "guard" {

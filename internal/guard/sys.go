@@ -66,8 +66,7 @@ func timerSpec(at int64) itimerspec {
 // signal its postmaster, at an instant that nobody needs to be awake for: it
 // expires in a process stopped by SIGSTOP too.
 type alarm struct {
-	id  int32
-	set bool // created
+	id int32
 }
 
 type sigevent struct {
@@ -79,7 +78,7 @@ type sigevent struct {
 
 // newAlarm creates the timer, not running.
 func newAlarm(sig syscall.Signal) (alarm, error) {
-	a := alarm{set: true}
+	var a alarm
 	ev := sigevent{signo: int32(sig)}
 	_, _, errno := syscall.RawSyscall(syscall.SYS_TIMER_CREATE, clockBoottime,
 		uintptr(unsafe.Pointer(&ev)), uintptr(unsafe.Pointer(&a.id)))
@@ -92,9 +91,6 @@ func newAlarm(sig syscall.Signal) (alarm, error) {
 // at makes the timer expire at the instant, replacing what was set before in
 // one step; 0 stops it.
 func (a alarm) at(instant int64) error {
-	if !a.set {
-		return nil
-	}
 	spec := timerSpec(instant)
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_TIMER_SETTIME, uintptr(a.id), timerAbstime,
 		uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
@@ -102,14 +98,6 @@ func (a alarm) at(instant int64) error {
 		return errno
 	}
 	return nil
-}
-
-// remove deletes the timer.
-func (a *alarm) remove() {
-	if a.set {
-		syscall.RawSyscall(syscall.SYS_TIMER_DELETE, uintptr(a.id), 0, 0)
-		a.set = false
-	}
 }
 
 // newTimerFD creates a timerfd on CLOCK_BOOTTIME; unlike poll's timeout it

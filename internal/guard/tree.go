@@ -24,6 +24,9 @@ type Tree struct {
 	top   int // this process and its descendants belong (adopted postmaster); 0: none
 	group string
 
+	// keep says which process never belongs, a descendant or not.
+	keep func(pid int) bool
+
 	// spare returns processes that match by working directory alone and are
 	// left alone nevertheless.
 	spare func() []int
@@ -114,7 +117,7 @@ func (t *Tree) round(act func(process)) (alive, stuck int, err error) {
 	var unsure []process
 	for _, p := range all {
 		switch {
-		case p.dead() || p.pid == self || p.pid <= 1:
+		case p.dead() || p.pid == self || p.pid <= 1 || t.keep != nil && t.keep(p.pid):
 		case t.descends(p.pid, parents) || contains(members, p.pid):
 			take(p)
 		case contains(spared, p.pid) || !t.ours(p):

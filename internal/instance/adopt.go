@@ -57,7 +57,7 @@ func (s *Server) Adopt(ctx context.Context) (Adopted, error) {
 		role = postgres.RoleReplica
 	}
 	s.SetRole(role)
-	if err := s.adoptSettings(ctx, row.InRecovery); err != nil {
+	if err := s.adoptSettings(ctx); err != nil {
 		return a, fmt.Errorf("adopt postmaster %d: %w", p.pid, err)
 	}
 	s.log.Info("found a running server", "pid", p.pid, "role", role, "timeline", row.Timeline, "version", row.Version)
@@ -91,20 +91,19 @@ func (s *Server) roleByFiles(ctx context.Context) (postgres.Role, error) {
 // adoptSettings reads what the running server was given: on the command line,
 // by environment or in our file, the controlled parameters, and on a standby
 // the recovery parameters, which become those in force.
-func (s *Server) adoptSettings(ctx context.Context, standby bool) error {
+func (s *Server) adoptSettings(ctx context.Context) error {
 	adopted, recovery := map[string]string{}, map[string]string{}
 	err := s.withLocal(ctx, func(c *pgx.Conn) error {
-		rows, err := c.Query(ctx, `SELECT lower(name), current_setting(name), COALESCE(source, ''), COALESCE(sourcefile, ''), setting = COALESCE(boot_val, '')
+		rows, err := c.Query(ctx, `SELECT lower(name), current_setting(name), COALESCE(source, ''), COALESCE(sourcefile, '')
 			FROM pg_settings WHERE context <> 'internal' AND source NOT IN ('default', 'override', 'client', 'session')`)
 		if err != nil {
 			return err
 		}
 		var name, value, source, file string
-		var isDefault bool
-		_, err = pgx.ForEachRow(rows, []any{&name, &value, &source, &file, &isDefault}, func() error {
+		_, err = pgx.ForEachRow(rows, []any{&name, &value, &source, &file}, func() error {
 			switch {
 			case postgres.IsRecoveryGUC(name):
-				if !isDefault && file == s.confFile() || source == "command line" {
+				if file == s.confFile() || source == "command line" {
 					recovery[name] = value
 				}
 			case postgres.IsControlledGUC(name), source == "command line", strings.HasPrefix(source, "environment"), file == s.confFile():
@@ -120,9 +119,9 @@ func (s *Server) adoptSettings(ctx context.Context, standby bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.adopted = adopted
-	if standby {
-		s.recovery = recovery
-	}
+	// A promoted primary still has them in its file. Taking them out of it
+	// would make the server complain that they need a restart.
+	s.recovery = recovery
 	return nil
 }
 

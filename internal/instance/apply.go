@@ -101,6 +101,9 @@ func (s *Server) computePending(ctx context.Context) (map[string]postgres.Change
 	for k, v := range s.parameters() {
 		wanted[strings.ToLower(k)] = v
 	}
+	for name := range s.Rejected() {
+		delete(wanted, name)
+	}
 	var rows []setting
 	var inFiles map[string]string
 	err := s.withLocal(ctx, func(c *pgx.Conn) error {
@@ -135,7 +138,11 @@ func (s *Server) computePending(ctx context.Context) (map[string]postgres.Change
 			if !ok {
 				next = s.configuredValue(ctx, r.name)
 			}
-			pending[r.name] = change(r, next)
+			// The server keeps the flag when a new value is taken back
+			// before the restart (pitfalls 151).
+			if !sameSetting(r, next, values) {
+				pending[r.name] = change(r, next)
+			}
 		}
 	}
 	return pending, nil

@@ -49,8 +49,11 @@ func (s *Server) clone(ctx context.Context, what string, keepData bool, run func
 		s.mu.Unlock()
 	}()
 	s.forgetSystem()
-	err := s.setMark(markClone)
-	if err == nil {
+	err := s.clearTree(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if err = s.setMark(markClone); err == nil {
 		err = run()
 	}
 	if err == nil {
@@ -99,7 +102,7 @@ func (s *Server) runBaseBackup(ctx context.Context, from Source, progress func(d
 	for _, r := range rejected {
 		s.log.Error("base backup option is not used", "option", r.Option, "reason", r.Reason)
 	}
-	args := []string{"--pgdata=" + s.dataDir(), "-X", "stream", "--dbname=" + s.toolConninfo(from, l.PostgreSQL.Replication, "", version)}
+	args := []string{"--pgdata=" + s.dataDir(), "-X", "stream", "--no-password", "--dbname=" + s.toolConninfo(from, l.PostgreSQL.Replication, "", version)}
 	// A spread checkpoint on the source would hold the clone back for minutes.
 	if !slices.ContainsFunc(options, func(o string) bool { return strings.HasPrefix(o, "--checkpoint") }) {
 		args = append(args, "--checkpoint=fast")

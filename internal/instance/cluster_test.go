@@ -24,11 +24,24 @@ func (n *node) cloneFrom(of *node) {
 	n.start(StartOptions{Role: postgres.RoleReplica, Recovery: n.follow(of)})
 }
 
-func (n *node) untilStreaming() {
+func (n *node) untilStreaming() { n.t.Helper(); n.untilStreamingOn(0) }
+
+// untilStreamingOn waits for a timeline too: a standby of a promoted server
+// streams the rest of the old one first.
+func (n *node) untilStreamingOn(tl postgres.Timeline) {
 	n.t.Helper()
 	until(n.t, n.name+" streams", func() (bool, any) {
 		o := n.observe()
-		return o.Row != nil && o.Row.Streaming && o.Row.Received > 0, o.Row
+		return o.Row != nil && o.Row.Streaming && o.Row.Received > 0 && (tl == 0 || o.Row.Timeline == tl), o.Row
+	})
+}
+
+// untilAlone waits until there is no WAL receiver, nor one about to start.
+func (n *node) untilAlone() {
+	n.t.Helper()
+	until(n.t, n.name+" stops streaming", func() (bool, any) {
+		o := n.observe()
+		return o.Row != nil && o.Row.ReceiverStatus == "", o.Row
 	})
 }
 
@@ -39,7 +52,7 @@ func member(name string) Slot { return Slot{Name: name, Use: SlotActive} }
 func TestCluster(t *testing.T) {
 	root := clusterDir(t)
 	a, b, c := newNode(t, root, "a"), newNode(t, root, "b"), newNode(t, root, "c")
-	a.bootstrap()
+	a.primary()
 	ctx := within(t, 100*time.Second)
 	must(t, a.SyncSlots(ctx, []Slot{member("b"), member("c")}))
 	b.cloneFrom(a)
@@ -76,7 +89,7 @@ func standbyFacts(t *testing.T, a, b *node) {
 	if err != nil || restart {
 		t.Fatalf("follow nobody: restart %v, %v", restart, err)
 	}
-	until(t, "b stops streaming", func() (bool, any) { o := b.observe(); return o.Row != nil && !o.Row.Streaming, o.Row })
+	b.untilAlone()
 	if o := b.observe(); o.Row.Timeline != 1 {
 		t.Fatalf("timeline without WAL receiver %+v", o.Row)
 	}
@@ -171,7 +184,7 @@ func rotatedPassword(t *testing.T, a, b *node) {
 // cleanSwitch: a stops cleanly, b is promoted, a and c follow without rewind.
 func cleanSwitch(t *testing.T, a, b, c *node) {
 	ctx := within(t, 40*time.Second)
-	a.sql("CREATE TABLE switched AS SELECT 1 AS x")
+	a.sql("CREATE TABLE public.switched AS SELECT 1 AS x")
 	var shutdown postgres.ControlData
 	must(t, a.Stop(ctx, StopOptions{OnShutDown: func(d postgres.ControlData) { shutdown = d }}))
 	until(t, "b has the shutdown checkpoint", func() (bool, any) {
@@ -192,10 +205,7 @@ func cleanSwitch(t *testing.T, a, b, c *node) {
 	if err != nil || restart {
 		t.Fatalf("c follows b: restart %v, %v", restart, err)
 	}
-	until(t, "c streams on timeline 2", func() (bool, any) {
-		o := c.observe()
-		return o.Row != nil && o.Row.Streaming && o.Row.Timeline == 2, o.Row
-	})
+	c.untilStreamingOn(2)
 	if d, err := c.Examine(ctx, b.source()); err != nil || d.Verdict != postgres.NotNeeded {
 		t.Fatalf("examine c: %+v, %v", d, err)
 	}
@@ -205,7 +215,7 @@ func cleanSwitch(t *testing.T, a, b, c *node) {
 		t.Fatalf("examine a: %+v, %v", d, err)
 	}
 	a.start(StartOptions{Role: postgres.RoleReplica, Recovery: a.follow(b)})
-	a.untilStreaming()
+	a.untilStreamingOn(2)
 }
 
 // diverged: b crashes with WAL nobody has, a is promoted, b is rewound.
@@ -215,13 +225,13 @@ func diverged(t *testing.T, a, b *node) {
 	if _, err := a.Follow(ctx, &Follow{}); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "a stops streaming", func() (bool, any) { o := a.observe(); return o.Row != nil && !o.Row.Streaming, o.Row })
-	b.sql("CREATE TABLE lost AS SELECT generate_series(1, 1000) AS x")
+	a.untilAlone()
+	b.sql("CREATE TABLE public.lost AS SELECT generate_series(1, 1000) AS x")
 	b.sql("CHECKPOINT")
 	p, _ := b.findPostmaster()
 	must(t, syscall.Kill(p.pid, syscall.SIGKILL))
 	must(t, a.Promote(ctx))
-	a.sql("CREATE TABLE won AS SELECT 1 AS x")
+	a.sql("CREATE TABLE public.won AS SELECT 1 AS x")
 	must(t, a.Checkpoint(ctx))
 	until(t, "b's backends are gone", func() (bool, any) { return len(leftOf(b)) == 0, leftOf(b) })
 	o := b.observe()
@@ -242,6 +252,7 @@ func diverged(t *testing.T, a, b *node) {
 	if r, err := b.Rewind(ctx, gone); err == nil || r.Outcome != RewindLeaderGone || r.HalfRewound {
 		t.Fatalf("rewind from nobody: %+v, %v", r, err)
 	}
+	cutShort(t, a, b)
 	if r, err := b.Rewind(ctx, a.source()); err != nil || r.Outcome != RewindDone {
 		t.Fatalf("rewind: %+v, %v", r, err)
 	}
@@ -258,6 +269,25 @@ func diverged(t *testing.T, a, b *node) {
 	if d, err := b.Examine(ctx, a.source()); err != nil || d.Verdict != postgres.NotNeeded {
 		t.Fatalf("examine b after the rewind: %+v, %v", d, err)
 	}
+}
+
+// cutShort: a pg_rewind that dies after it has begun to change files leaves a
+// directory that is not started. Contract: rulings 58; pitfalls 120.
+func cutShort(t *testing.T, a, b *node) {
+	ctx := within(t, 20*time.Second)
+	script := filepath.Join(b.dir, "dying_rewind")
+	must(t, os.WriteFile(script, []byte("#!/bin/sh\necho 'pg_rewind: need to copy 30 MB' >&2\nexit 1\n"), 0o700))
+	broken := b.eff
+	broken.BinName = map[string]string{"pg_rewind": script}
+	b.Configure(broken, b.dyn)
+	r, err := b.Rewind(ctx, a.source())
+	if err == nil || r.Outcome != RewindFailed || !r.HalfRewound || !b.observe().HalfRewound {
+		t.Fatalf("rewind cut short: %+v, %v", r, err)
+	}
+	if _, err := b.Start(ctx, StartOptions{Role: postgres.RoleReplica, Recovery: b.follow(a)}); !errors.Is(err, ErrHalfRewound) {
+		t.Fatalf("start of a half rewound directory: %v", err)
+	}
+	b.Configure(b.eff, b.dyn)
 }
 
 // leftOf lists processes in the data directory, which a start would trip over.

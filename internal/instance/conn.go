@@ -329,7 +329,7 @@ func hasCode(err error, code string) bool {
 
 // closeConn says good-bye without waiting for a server that may be frozen.
 func closeConn(c interface{ Close(context.Context) error }) {
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
 	_ = c.Close(ctx)
 }

@@ -34,10 +34,8 @@ func (s *Server) CrashRecover(ctx context.Context) error {
 	} else if _, err := os.Stat(filepath.Join(dir, "backup_label")); err == nil && v.AtLeast(15) {
 		return fmt.Errorf("%s: %w", what, ErrBackupLabel)
 	}
-	if s.sweep != nil {
-		if err := s.sweep(ctx, dir); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
+	if err := s.clearTree(ctx); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	s.archiveReady(ctx)
 	if err := s.clearArchiveStatus(); err != nil {

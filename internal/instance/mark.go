@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // A mark is a file in the state directory that exists while a tool may have
@@ -27,9 +28,22 @@ func (s *Server) markFile(m mark) string {
 	return filepath.Join(dir, string(m))
 }
 
+// marked says whether the mark stands. A rewind mark counts only for the
+// directory it was made for: one that was replaced by hand is another.
 func (s *Server) marked(m mark) bool {
-	_, err := os.Stat(s.markFile(m))
-	return err == nil
+	b, err := os.ReadFile(s.markFile(m))
+	return err == nil && (m != markRewind || string(b) == s.markText(m))
+}
+
+// markText identifies the directory; a clone's does not exist yet.
+func (s *Server) markText(m mark) string {
+	text := s.dataDir()
+	if fi, err := os.Stat(text); err == nil && m == markRewind {
+		if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+			text += fmt.Sprintf(" %d:%d", st.Dev, st.Ino)
+		}
+	}
+	return text + "\n"
 }
 
 func (s *Server) setMark(m mark) error {
@@ -37,7 +51,7 @@ func (s *Server) setMark(m mark) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return fmt.Errorf("mark the data directory as %s: %w", m, err)
 	}
-	if err := writeFile(file, s.dataDir()+"\n", 0o600); err != nil {
+	if err := writeFile(file, s.markText(m), 0o600); err != nil {
 		return fmt.Errorf("mark the data directory as %s: %w", m, err)
 	}
 	return syncDir(filepath.Dir(file))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -26,8 +27,8 @@ type Observation struct {
 	// HalfRewound: pg_rewind began to change the directory and did not
 	// finish; only a further rewind or a clone makes it usable (rulings 58).
 	HalfRewound bool
-	// HalfCloned: a clone was cut short; the directory is worth nothing and
-	// may be removed for the next one.
+	// HalfCloned: a clone was cut short before pg_control came, which is
+	// copied last: the directory is worth nothing and may be removed.
 	HalfCloned bool
 	SystemID   postgres.SystemID // empty: unusable control data
 	// Control is read only when no postmaster runs.
@@ -142,13 +143,19 @@ func (s *Server) lookAtDisk(ctx context.Context) (diskFacts, error) {
 		}()
 	}
 	w.mu.Unlock()
+	// Half of the time at most: a server on hung storage may still answer.
+	wait, cancel := ctx, context.CancelFunc(func() {})
+	if at, ok := ctx.Deadline(); ok {
+		wait, cancel = context.WithTimeout(ctx, time.Until(at)/2)
+	}
+	defer cancel()
 	select {
 	case <-done:
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return w.last, nil
-	case <-ctx.Done():
-		return diskFacts{dir: DataDirUnknown}, fmt.Errorf("look at the data directory: the file system does not answer: %w", ctx.Err())
+	case <-wait.Done():
+		return diskFacts{dir: DataDirUnknown}, fmt.Errorf("look at the data directory: the file system does not answer: %w", wait.Err())
 	}
 }
 
@@ -162,7 +169,11 @@ func (s *Server) readDisk(ctx context.Context) diskFacts {
 		}
 	}
 	f.dir, f.dirErr = inspectDataDir(dir)
-	f.rewound, f.cloned = s.marked(markRewind), s.marked(markClone)
+	f.rewound = s.marked(markRewind)
+	if s.marked(markClone) && f.dir == DataDirPresent {
+		_, err := peekControl(dir)
+		f.cloned = errors.Is(err, os.ErrNotExist)
+	}
 	if f.dir != DataDirPresent {
 		return f
 	}
@@ -201,7 +212,12 @@ func (s *Server) monitor(ctx context.Context) (*Row, error) {
 // Status runs the monitoring query on a connection of its own, for REST: the
 // loop and its clients must not wait for each other (pitfalls 217).
 func (s *Server) Status(ctx context.Context) (*Row, error) {
-	if _, alive := s.findPostmaster(); !alive {
+	// The remembered postmaster only: no file is read here, so that hung
+	// storage does not hang REST.
+	s.mu.Lock()
+	p := s.postmaster
+	s.mu.Unlock()
+	if !p.alive() {
 		return nil, ErrNotRunning
 	}
 	row, _, err := s.queryRow(ctx, s.rest)
@@ -287,7 +303,7 @@ func (s *Server) settleState(o *Observation) {
 		// Nothing is known: keep what was.
 	case !o.Alive && s.state == postgres.StateStarting:
 		s.setState(postgres.StateStartFailed)
-	case !o.Alive && (s.state == postgres.StateRunning || s.state == postgres.StateRestarting || s.state == postgres.StateStopping):
+	case !o.Alive && s.state == postgres.StateRunning:
 		s.setState(postgres.StateCrashed)
 	case o.Alive && (o.Row != nil || o.Ready == ReadyAccepting):
 		s.setState(postgres.StateRunning)

@@ -37,6 +37,9 @@ func (s *Server) wantedRecovery(ctx context.Context, f *Follow) (params map[stri
 	if err != nil {
 		return nil, "", err
 	}
+	if f == nil {
+		f = &Follow{}
+	}
 	_, eff, _ := s.values()
 	in := postgres.RecoveryInput{Version: version, Base: eff.Recovery, Overrides: f.Overrides}
 	if f.Source != nil {

@@ -69,6 +69,9 @@ func (s *Server) Rewind(ctx context.Context, leader Source) (RewindResult, error
 	if _, running := s.findPostmaster(); running {
 		return RewindResult{}, fmt.Errorf("%s: %w", what, ErrRunning)
 	}
+	if err := s.clearTree(ctx); err != nil {
+		return RewindResult{}, fmt.Errorf("%s: %w", what, err)
+	}
 	before := s.marked(markRewind)
 	data, err := s.ControlData(ctx)
 	if err != nil {

@@ -42,8 +42,8 @@ type Row struct {
 	ReceiverSlot, ReceiverConninfo string
 	RestoreCommand                 bool // one is set
 	PostmasterStart                time.Time
-	// PostmasterStartText is the same as PostgreSQL prints it: the form of
-	// the status document.
+	// The same instants in the status document's form, in the server's zone:
+	// 2031-02-03 04:05:06.789012+00:00 (contract: rest-api.md 3).
 	PostmasterStartText, ReplayedAtText string
 	Version                             postgres.Version
 	SynchronousStandbyNames             string
@@ -113,13 +113,13 @@ SELECT r.rec,
  COALESCE(pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0'), 0)::bigint,
  CASE WHEN r.rec THEN pg_is_wal_replay_paused() ELSE false END,
  COALESCE(extract(epoch FROM pg_last_xact_replay_timestamp()), 0)::float8,
- COALESCE(pg_last_xact_replay_timestamp()::text, ''),
+ COALESCE(to_char(pg_last_xact_replay_timestamp(), 'YYYY-MM-DD HH24:MI:SS.USTZH:TZM'), ''),
  COALESCE(w.status, ''), COALESCE(w.received_tli, 0),
  COALESCE(pg_wal_lsn_diff(w.latest_end_lsn, '0/0'), 0)::bigint,
  COALESCE(w.slot_name, ''), COALESCE(w.conninfo, ''),
  COALESCE(current_setting('restore_command', true), '') <> '',
  extract(epoch FROM pg_postmaster_start_time())::float8,
- pg_postmaster_start_time()::text,
+ to_char(pg_postmaster_start_time(), 'YYYY-MM-DD HH24:MI:SS.USTZH:TZM'),
  current_setting('server_version_num')::int,
  current_setting('synchronous_standby_names'),
  (SELECT COALESCE(json_agg(json_build_object('name', slot_name, 'type', slot_type,

@@ -65,6 +65,7 @@ type Server struct {
 	adopted  map[string]string          // settings of a server found running
 	control  controlCache
 	tools    toolCache
+	check    confCheck
 
 	heartbeat session // the monitoring connection
 	rest      session // the REST status connection
@@ -213,7 +214,7 @@ func (s *Server) program(name string) string {
 	if n := eff.BinName[name]; n != "" {
 		name = n
 	}
-	if eff.BinDir == "" {
+	if eff.BinDir == "" || filepath.IsAbs(name) {
 		return name
 	}
 	return filepath.Join(eff.BinDir, name)
@@ -245,7 +246,7 @@ func (s *Server) findPostmaster() (process, bool) {
 func (s *Server) remember(p process, f pidFile) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.postmaster == p && !s.pmStart.IsZero() {
+	if s.postmaster == p && !s.pmStart.IsZero() && s.address.port != 0 {
 		return
 	}
 	s.postmaster, s.pmStart = p, f.start

@@ -88,15 +88,13 @@ func (s *Server) Start(ctx context.Context, o StartOptions) (StartResult, error)
 func (s *Server) launch(ctx context.Context, o StartOptions) (process, error) {
 	dir := s.dataDir()
 	if s.marked(markRewind) {
-		return process{}, ErrHalfRewound
+		return process{}, fmt.Errorf("%w (noted in %s)", ErrHalfRewound, s.markFile(markRewind))
 	}
 	if s.marked(markClone) {
-		return process{}, ErrHalfCloned
+		return process{}, fmt.Errorf("%w (noted in %s: remove the note if the directory was replaced by hand)", ErrHalfCloned, s.markFile(markClone))
 	}
-	if s.sweep != nil {
-		if err := s.sweep(ctx, dir); err != nil {
-			return process{}, fmt.Errorf("clear what an earlier server left: %w", err)
-		}
+	if err := s.clearTree(ctx); err != nil {
+		return process{}, err
 	}
 	primary, err := s.prepareRecovery(ctx, &o)
 	if err != nil {
@@ -133,11 +131,26 @@ func (s *Server) launch(ctx context.Context, o StartOptions) (process, error) {
 	return p, nil
 }
 
+// clearTree ends what an earlier postmaster left running: a backend that
+// survived it could still write.
+func (s *Server) clearTree(ctx context.Context) error {
+	if s.sweep == nil {
+		return nil
+	}
+	if err := s.sweep(ctx, s.dataDir()); err != nil {
+		return fmt.Errorf("clear what an earlier server left: %w", err)
+	}
+	return nil
+}
+
 // prepareRecovery writes what makes the start a standby, and says whether the
 // server is going to accept writes by itself. The files decide, not the
 // caller's word: role and files that contradict each other are refused.
 func (s *Server) prepareRecovery(ctx context.Context, o *StartOptions) (primary bool, err error) {
 	dir := s.dataDir()
+	if o.Recovery != nil && o.Role == postgres.RolePrimary {
+		return false, fmt.Errorf("%w: recovery parameters were given for a primary", ErrRecoveryFiles)
+	}
 	if o.Recovery != nil {
 		params, pgpass, err := s.wantedRecovery(ctx, o.Recovery)
 		if err != nil {

@@ -243,9 +243,9 @@ func (c *Cluster) lazyState() string {
 func (c *Cluster) State() string {
 	var b strings.Builder
 	for _, m := range c.Members {
-		agent := "agent not running"
-		if m.agent != nil && m.agent.Alive() {
-			agent = fmt.Sprintf("agent %d", m.agent.Pid)
+		agent := "agent not started"
+		if m.agent != nil {
+			agent = m.agent.String()
 		}
 		s, err := m.Status()
 		if err != nil {

@@ -141,6 +141,9 @@ func (l *Lab) keepLogs() {
 		}
 		name := strings.ReplaceAll(strings.TrimPrefix(path, l.Dir+"/"), "/", "_")
 		os.WriteFile(filepath.Join(keep, name), text, 0o644)
+		if filepath.Ext(path) == ".yml" {
+			return nil
+		}
 		l.t.Logf("== end of %s\n%s", name, tail(string(text), 25))
 		return nil
 	})

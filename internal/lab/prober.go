@@ -84,13 +84,17 @@ func (p *Prober) ask(ctx context.Context, m *Member) {
 			conn, err = m.Connect(one)
 		}
 		if err == nil {
-			if _, err = conn.Exec(one, "insert into lab_probes (member) values ($1)", m.Name); err == nil {
-				p.accepted(m.Name, time.Now())
+			// A standby is asked no further: its log would fill with refusals.
+			var standby bool
+			err = conn.QueryRow(one, "select pg_is_in_recovery()").Scan(&standby)
+			if err == nil && !standby {
+				if _, err = conn.Exec(one, "insert into lab_probes (member) values ($1)", m.Name); err == nil {
+					p.accepted(m.Name, time.Now())
+				}
 			}
 		}
-		// A standby refuses every time on one connection; anything else may be
-		// a broken one.
-		if conn != nil && (conn.IsClosed() || one.Err() != nil) {
+		// Anything but an answer may come from a broken connection.
+		if conn != nil && err != nil {
 			conn.Close(ctx)
 			conn = nil
 		}

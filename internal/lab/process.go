@@ -39,6 +39,14 @@ func (p *Proc) Alive() bool {
 	}
 }
 
+// String is the process's pid and, once it has ended, how.
+func (p *Proc) String() string {
+	if p.Alive() {
+		return fmt.Sprintf("pid %d", p.Pid)
+	}
+	return fmt.Sprintf("pid %d has ended: %v", p.Pid, p.cmd.ProcessState)
+}
+
 // Signal sends sig; a process that has ended is no error.
 func (p *Proc) Signal(sig syscall.Signal) error {
 	if !p.Alive() {

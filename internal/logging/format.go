@@ -36,8 +36,12 @@ func newFormat(cfg config.Log, verbose bool) func(record) []byte {
 	return plainFormat(format, stamp, verbose)
 }
 
-// plainFormat prints Patroni's sentences clean: attributes follow as key=value
-// only when verbose (level DEBUG); a format may ask for one by its name.
+// reasonKey marks a decision's sentence. People's log rules match those to the
+// letter, so nothing follows them but at level DEBUG.
+const reasonKey = "reason"
+
+// plainFormat prints Patroni's sentences clean: the facts of other lines
+// follow as (key=value ...); a format may ask for one by its name.
 func plainFormat(format string, stamp func(time.Time) string, verbose bool) func(record) []byte {
 	asked := map[string]bool{}
 	for _, m := range placeholder.FindAllStringSubmatch(format, -1) {
@@ -56,11 +60,15 @@ func plainFormat(format string, stamp func(time.Time) string, verbose bool) func
 			return fmt.Sprintf("%"+m[2]+"s", text)
 		})
 		b := bytes.NewBufferString(line)
-		if verbose {
+		if _, sentence := r.attr(reasonKey); verbose || !sentence {
+			facts := make([]string, 0, len(r.attrs))
 			for _, a := range r.attrs {
-				if a.Key != KeyError && !asked[a.Key] {
-					fmt.Fprintf(b, " %s=%s", a.Key, quoteIfNeeded(a.Value.String()))
+				if a.Key != KeyError && a.Key != "scope" && !asked[a.Key] {
+					facts = append(facts, a.Key+"="+quoteIfNeeded(a.Value.Resolve().String()))
 				}
+			}
+			if len(facts) > 0 {
+				b.WriteString(" (" + strings.Join(facts, " ") + ")")
 			}
 		}
 		b.WriteByte('\n')

@@ -56,12 +56,14 @@ func logged(t *testing.T, cfg config.Log, use func(*slog.Logger)) string {
 
 func TestPlainLineIsPatronis(t *testing.T) {
 	got := logged(t, config.Log{}, func(l *slog.Logger) {
-		l.Info("no action. I am (a), the leader with the lock", "lsn", "0/3000060")
+		l.Info("no action. I am (a), the leader with the lock", "lsn", "0/3000060", "reason", "leading")
+		l.Info("PostgreSQL has ended", "pid", 7)
 		l.Warn("could not read the cluster", "err", errors.New("etcd: deadline exceeded"))
 		l.Log(t.Context(), LevelCritical, "system ID mismatch, node a belongs to a different cluster: 1 != 2")
 		l.Debug("not printed")
 	})
 	want := regexp.MustCompile(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO: no action\. I am \(a\), the leader with the lock
+\S+ \S+ INFO: PostgreSQL has ended \(pid=7\)
 \S+ \S+ WARNING: could not read the cluster: etcd: deadline exceeded
 \S+ \S+ CRITICAL: system ID mismatch, node a belongs to a different cluster: 1 != 2
 $`)
@@ -70,7 +72,7 @@ $`)
 	}
 }
 
-func TestAttributesOnlyAtDebugOrAskedFor(t *testing.T) {
+func TestFactsFollowOrAreAskedFor(t *testing.T) {
 	say := func(l *slog.Logger) {
 		l.With("scope", "shop").WithGroup("pg").Info("promoted", "timeline", 3, "why", "it is time")
 	}
@@ -78,10 +80,9 @@ func TestAttributesOnlyAtDebugOrAskedFor(t *testing.T) {
 		cfg  config.Log
 		want string
 	}{
-		{config.Log{Format: "%(message)s"}, "promoted\n"},
-		{config.Log{Format: "%(message)s", Level: "DEBUG"}, "promoted scope=shop pg.timeline=3 pg.why=\"it is time\"\n"},
-		{config.Log{Format: "%(scope)s|%(levelname)-8s|%(message)s|100%%"}, "shop|INFO    |promoted|100%\n"},
-		{config.Log{Format: 7}, "INFO: promoted\n"},
+		{config.Log{Format: "%(message)s"}, "promoted (pg.timeline=3 pg.why=\"it is time\")\n"},
+		{config.Log{Format: "%(scope)s|%(levelname)-8s|%(message)s|100%%"}, "shop|INFO    |promoted|100% (pg.timeline=3 pg.why=\"it is time\")\n"},
+		{config.Log{Format: 7}, "INFO: promoted (pg.timeline=3 pg.why=\"it is time\")\n"},
 	} {
 		got := logged(t, c.cfg, say)
 		if !strings.HasSuffix(got, c.want) {

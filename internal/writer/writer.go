@@ -107,8 +107,10 @@ func (w *Writer) Gap(since time.Time) time.Duration {
 }
 
 // Lost compares the log with the table as conn sees it: the acknowledged rows
-// that are not there, and how many are. Stop the Writer first.
+// that are not there, and how many rows are. It may be called while writing
+// goes on.
 func (w *Writer) Lost(ctx context.Context, conn *pgx.Conn) (lost []Ack, present int, err error) {
+	acks := w.Acks() // before the table is read: what comes later may not be in it
 	rows, err := conn.Query(ctx, "select id from "+w.opts.Table)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read the rows of %s: %w", w.opts.Table, err)
@@ -121,7 +123,7 @@ func (w *Writer) Lost(ctx context.Context, conn *pgx.Conn) (lost []Ack, present 
 	for _, id := range ids {
 		there[id] = true
 	}
-	for _, a := range w.Acks() {
+	for _, a := range acks {
 		if !there[a.ID] {
 			lost = append(lost, a)
 		}

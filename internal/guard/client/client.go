@@ -49,10 +49,11 @@ var (
 // left, or when the guard itself is lost.
 type Exit struct {
 	PID    int
-	Status string // "exit:N", "signal:N", "unknown" (adopted); "" when the guard was lost first
+	Status string // "exit:N", "signal:N", "unknown" (adopted); "" when the guard did not live to see it
 	Stage  guard.Stage
-	// GuardLost: the guard died first. The postmaster dies with it, busy
-	// backends may not: Sweep before anything is started.
+	// GuardLost: the guard died before it had proved the tree empty. Its
+	// undertaker is killing what is left and Spawn waits for that; Sweep all
+	// the same before anything is started, it may have been lost too.
 	GuardLost bool
 }
 
@@ -155,9 +156,7 @@ func (c *Client) read() {
 			c.conn.Close()
 		}
 	}
-	if exit.Status == "" {
-		exit.GuardLost = true
-	}
+	exit.GuardLost = true // it never said that the tree is empty
 	c.exited <- exit
 }
 
@@ -271,6 +270,10 @@ func (c *Client) Fired() <-chan guard.Stage { return c.fired }
 
 // GuardPID is the guard's process.
 func (c *Client) GuardPID() int { return c.guardPID }
+
+// Wake sends the guard SIGCONT, for a guard that does not answer: it may have
+// been stopped by mistake, and its kernel timer would end PostgreSQL.
+func (c *Client) Wake() { syscall.Kill(c.guardPID, syscall.SIGCONT) }
 
 // Close ends the connection, not the guard: its deadline stands.
 func (c *Client) Close() {

@@ -107,8 +107,8 @@ func (c *Client) Stop(ctx context.Context, mode string) error {
 func (c *Client) Kill(ctx context.Context) error { return c.do(ctx, "kill PostgreSQL", "kill") }
 
 // Adopt puts a running postmaster that somebody else started under the guard.
-// startTicks is field 22 of its /proc/PID/stat. It is protected by the
-// process walk only: it does not die with the guard.
+// startTicks is field 22 of its /proc/PID/stat. Should the guard be lost, the
+// undertaker ends it, not the kernel.
 func (c *Client) Adopt(ctx context.Context, pid int, startTicks uint64) error {
 	return c.do(ctx, "adopt the postmaster", fmt.Sprintf("adopt %d %d", pid, startTicks))
 }

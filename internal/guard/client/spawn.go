@@ -34,10 +34,16 @@ type Options struct {
 
 // Spawn starts a guard and connects to it. The guard outlives this process.
 // A goroutine waits for the guard's end, so that it never stays a zombie.
-// Errors: ErrGuardRunning when one is alive (also while it kills the rest of
-// a tree); ctx.Err.
+// While a lost guard's undertaker is at work Spawn waits for it. Errors:
+// ErrGuardRunning when a guard is alive; ctx.Err.
 func Spawn(ctx context.Context, o Options) (*Client, error) {
 	c, err := spawn(ctx, o)
+	for errors.Is(err, ErrGuardRunning) {
+		if err = settle(ctx, o.StateDir); err != nil {
+			break
+		}
+		c, err = spawn(ctx, o)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("start the guard of %s: %w", o.DataDir, err)
 	}
@@ -95,6 +101,25 @@ func spawn(ctx context.Context, o Options) (*Client, error) {
 		return nil, err
 	}
 	return connect(ctx, stateDir, o.Epoch)
+}
+
+// settle waits while the lock is held though no guard answers: that is a lost
+// guard's undertaker, or a guard on its way out.
+func settle(ctx context.Context, stateDir string) error {
+	conn, err := dial(ctx, stateDir)
+	if err == nil {
+		conn.Close()
+		return ErrGuardRunning
+	}
+	if !errors.Is(err, ErrNoGuard) {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("%w: its lock is still held: %w", ErrGuardRunning, ctx.Err())
+	case <-time.After(10 * time.Millisecond):
+		return nil
+	}
 }
 
 // awaitReady reads the guard's one line from the pipe.

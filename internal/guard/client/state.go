@@ -36,7 +36,7 @@ const (
 	ProtectionNone Protection = "none"
 	// ProtectionParent: the kernel's parent-death signal and timer.
 	ProtectionParent Protection = "parent"
-	// ProtectionWalk: nothing; the server was adopted.
+	// ProtectionWalk: the undertaker alone; the server was adopted.
 	ProtectionWalk Protection = "walk"
 )
 
@@ -65,10 +65,14 @@ type State struct {
 	Fenced       bool
 	Detached     bool
 
-	// Notes: the kernel timer ("kills", "wakes only"), the cgroup's path or
-	// why there is none, "all", "current" or "no: reason" for locked memory,
-	// and the guard's oom_score_adj.
-	AlarmNote, CgroupNote, MemoryLockNote, OOMNote string
+	// UndertakerPID is the guard's child that kills the tree should the
+	// guard be lost; 0 while there is no server, or for a moment after it was
+	// itself lost.
+	UndertakerPID int
+
+	// Notes: the cgroup's path or why there is none; "all", "current" or
+	// "no: reason" for locked memory; the guard's oom_score_adj.
+	CgroupNote, MemoryLockNote, OOMNote string
 }
 
 // State asks the guard. Observers and stale epochs may ask too.
@@ -124,7 +128,7 @@ func parseState(line string) (State, error) {
 		Armed: n("armed") == 1, Deadline: clock.Instant(n("deadline")), TTL: time.Duration(n("ttl")),
 		Stage: stageOf(values["stage"]), Alive: int(n("alive")), Stuck: int(n("stuck")),
 		Fenced: n("fenced") == 1, Detached: n("detached") == 1,
-		AlarmNote: values["alarm"], CgroupNote: values["cgroup"],
+		UndertakerPID: int(n("undertaker")), CgroupNote: values["cgroup"],
 		MemoryLockNote: values["mlock"], OOMNote: values["oom"],
 	}, nil
 }

@@ -1,0 +1,59 @@
+package instance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"pgha/internal/postgres"
+)
+
+// RunHook runs a configured command line (pre_promote, ...) with further
+// arguments and waits for it. When ctx ends it gets SIGTERM and, 10 s later,
+// SIGKILL with its children. code is its exit code, -1 when it did not start
+// or was killed; err explains every code but 0.
+func (s *Server) RunHook(ctx context.Context, command string, args ...string) (code int, err error) {
+	words, err := splitCommand(command)
+	if err != nil {
+		return -1, err
+	}
+	res, err := runTool(ctx, tool{path: words[0], args: append(words[1:], args...)})
+	return res.code, err
+}
+
+// ResumeReplay lets a standby go on whose replay is paused because the
+// primary raised a parameter it has lower: it then shuts down, and the next
+// start takes the values of pg_control (contract: config.md 6.3).
+func (s *Server) ResumeReplay(ctx context.Context) error {
+	err := s.withLocal(ctx, func(c *pgx.Conn) error {
+		_, err := c.Exec(ctx, "SELECT pg_wal_replay_resume()")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("resume replay: %w", err)
+	}
+	return nil
+}
+
+// History reads the local history file of a timeline. at is the file's
+// modification time, when the timeline began. A file that is not there is no
+// error: no entries.
+func (s *Server) History(tl postgres.Timeline) (entries []postgres.HistoryEntry, at time.Time, err error) {
+	name := filepath.Join(s.dataDir(), "pg_wal", fmt.Sprintf("%08X.history", uint32(tl)))
+	b, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, time.Time{}, nil
+	}
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("read timeline history: %w", err)
+	}
+	if fi, err := os.Stat(name); err == nil {
+		at = fi.ModTime()
+	}
+	return postgres.ParseHistory(string(b)), at, nil
+}
