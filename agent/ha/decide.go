@@ -76,6 +76,11 @@ func remember(in Input) Memory {
 	if in.Finished != nil {
 		m = absorb(in, m, *in.Finished)
 	}
+	if in.Local.HalfRewound && in.Job == nil && m.Rewind != RewindFailed {
+		// Neither started nor rewound again: a second pg_rewind would trust a
+		// log that the first has partly replaced.
+		m.Rewind, m.RewindWhy = RewindFailed, "an earlier pg_rewind did not finish"
+	}
 	if m.BootstrapDone && in.Job == nil && !in.Local.Primary() && registeredAsOurs(in) {
 		m.BootstrapDone = false // it is a cluster like any other now, and this a crash or a step-down
 	}
@@ -112,8 +117,9 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 	case JobCrashRecovery:
 		m.CrashRecovered = true
 	case JobPromote:
-		m.Rewind, m.RewindWhy = RewindInitial, "" // even a failed one may have changed the log
+		m.Rewind, m.RewindWhy = RewindInitial, ""
 		if !r.OK {
+			m.Rewind = RewindCheck // it may have happened all the same, or half
 			m.RetryAfter = in.Now.Add(retryPause)
 		}
 	case JobRewind:

@@ -73,7 +73,7 @@ func restartInPlace(in Input) (Decision, bool) {
 func restartAsStandby(in Input, holder bool) Decision {
 	m := in.Memory
 	if m.Rewind == RewindFailed {
-		return afterFailedRewind(in)
+		return afterFailedRewind(in, holder)
 	}
 	if in.Local.HalfRewound && m.Rewind != RewindNeed {
 		// An agent before this one left it so: only a further rewind mends it.
@@ -109,21 +109,25 @@ func restartAsStandby(in Input, holder bool) Decision {
 }
 
 // afterFailedRewind is rulings 58: the directory may be half rewritten, so it
-// is never started as a standby. It is cloned anew where that is permitted;
-// else it stays stopped, and says so.
-func afterFailedRewind(in Input) Decision {
+// is never started. It is cloned anew where that is permitted; else it stays
+// stopped, and says so.
+func afterFailedRewind(in Input, holder bool) Decision {
+	if holder && in.Tried.Release == NotTried {
+		return act(in, ReleaseLeader{}, Reason{Code: ReleasedStartFailed})
+	}
+	why := in.Memory.RewindWhy
 	leader := in.Cluster.LeaderMember()
-	permitted := in.Settings.RemoveOnRewindFailure || in.Settings.RemoveOnDiverged
-	if permitted && leader != nil && leader.ConnURL != "" && !in.Now.Before(in.Memory.RetryAfter) {
+	known := leader != nil && leader.Name != in.Self && leader.ConnURL != ""
+	switch permitted := in.Settings.RemoveOnRewindFailure || in.Settings.RemoveOnDiverged; {
+	case permitted && known && !in.Now.Before(in.Memory.RetryAfter):
 		return startJob(in, JobSpec{Kind: JobReinit, Name: "reinitializing due to failed rewind", Source: leader}, Reason{Code: ReinitAfterRewind})
-	}
-	if permitted {
+	case permitted:
 		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "pg_rewind failed; waiting for a leader to clone from"}).
-			noting("pg_rewind failed: " + in.Memory.RewindWhy + "; to be cloned anew")
+			noting("pg_rewind failed: " + why + "; to be cloned anew")
 	}
-	return rest(in, Reason{Code: StayStopped, Detail: "not starting PostgreSQL: pg_rewind failed (" + in.Memory.RewindWhy +
+	return rest(in, Reason{Code: StayStopped, Detail: "not starting PostgreSQL: pg_rewind failed (" + why +
 		"); the data directory may be half rewritten. Re-clone it with `pgha ctl reinit`"}).
-		noting("pg_rewind failed: " + in.Memory.RewindWhy + "; run `pgha ctl reinit`")
+		noting("pg_rewind failed: " + why + "; run `pgha ctl reinit`")
 }
 
 // pausedNotRunning is section 12: a server stopped by hand stays stopped.
