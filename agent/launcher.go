@@ -135,7 +135,7 @@ func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool
 	}
 	pid, err := c.Start(ctx, client.Command{Path: cmd.Path, Args: append([]string{cmd.Path}, cmd.Args...), Env: cmd.Env, Dir: cmd.Dir}, mode)
 	if err != nil {
-		c.Close()
+		l.abandon(c)
 		return 0, fmt.Errorf("start %s under the guard: %w", cmd.Path, err)
 	}
 	l.mu.Lock()
@@ -148,6 +148,20 @@ func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool
 		err = l.hold(ctx, renewed, ttl)
 	}
 	return pid, err
+}
+
+// abandonWait bounds the end of a guard whose start did not come about.
+const abandonWait = 5 * time.Second
+
+// abandon ends a guard whose answer to a start was not heard: the server may
+// be running.
+func (l *launcher) abandon(c *client.Client) {
+	ctx, cancel := context.WithTimeout(context.Background(), abandonWait)
+	defer cancel()
+	if err := c.Kill(ctx); err != nil && !errors.Is(err, client.ErrNoGuard) {
+		l.log.Warn("end a server whose start was given up", "err", err)
+	}
+	c.Close()
 }
 
 // terms are what a start is made under: the deadline in force and the mode
@@ -204,12 +218,16 @@ func (l *launcher) current() (*client.Client, bool) {
 // hold extends the deadline of the running guard, and remembers it for the next.
 func (l *launcher) hold(ctx context.Context, until clock.Instant, ttl time.Duration) error {
 	l.mu.Lock()
+	earlier := l.armed && until.Before(l.until)
 	l.until, l.ttl, l.paused = until, ttl, false
 	c := l.guard
 	l.armed = l.armed || c != nil
 	l.mu.Unlock()
-	if c == nil {
+	switch {
+	case c == nil:
 		return nil
+	case earlier: // the ttl was lowered: the lease that counts now ends before the last one
+		return c.Shorten(ctx, until, ttl)
 	}
 	return c.Arm(ctx, until, ttl)
 }
@@ -282,6 +300,6 @@ func (l *launcher) adoptPostmaster(ctx context.Context, inst *instance.Server) e
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.take(c)
-	l.log.Warn("PostgreSQL was started by somebody else: its guard can kill it at the deadline, but not if guard and agent are both frozen; restart it through pgha for the full promise", "pid", pid)
+	l.log.Warn("PostgreSQL was started by somebody else: a guard was put beside it that ends it with the lease, but it is not its parent; restart it through pgha for the full promise", "pid", pid)
 	return nil
 }

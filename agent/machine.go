@@ -77,9 +77,7 @@ func (m *machine) Observe(ctx context.Context) ha.Local {
 	if c := o.Control; c != nil {
 		l.Control, l.CheckpointLSN = ha.ControlState(c.State), c.CheckpointLSN
 	}
-	if o.HalfRewound {
-		l.HalfRewound = true
-	}
+	l.HalfRewound = o.HalfRewound
 	if v, err := m.inst.Version(ctx); err == nil {
 		l.MajorVersion = v.Major()
 	}
@@ -99,6 +97,9 @@ func (m *machine) data(o instance.Observation) ha.DataDir {
 		return ha.DataEmpty
 	case instance.DataDirUnreadable, instance.DataDirUnknown:
 		return ha.DataUnreadable
+	}
+	if o.HalfCloned {
+		return ha.DataEmpty // a copy that was cut short: the next one begins by removing it
 	}
 	if !o.SystemID.Valid() {
 		return ha.DataForeign

@@ -76,6 +76,9 @@ func remember(in Input) Memory {
 	if in.Finished != nil {
 		m = absorb(in, m, *in.Finished)
 	}
+	if m.BootstrapDone && in.Job == nil && !in.Local.Primary() && registeredAsOurs(in) {
+		m.BootstrapDone = false // it is a cluster like any other now, and this a crash or a step-down
+	}
 	if m.Recovering && in.Job == nil && !isStarting(in) && in.Local.Alive {
 		// 5.3: running. A rewind that worked is over with it.
 		m.Recovering, m.CrashRecovered, m.FailedStarts = false, false, 0
@@ -109,9 +112,8 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 	case JobCrashRecovery:
 		m.CrashRecovered = true
 	case JobPromote:
-		if r.OK {
-			m.Rewind, m.RewindWhy = RewindInitial, ""
-		} else {
+		m.Rewind, m.RewindWhy = RewindInitial, "" // even a failed one may have changed the log
+		if !r.OK {
 			m.RetryAfter = in.Now.Add(retryPause)
 		}
 	case JobRewind:

@@ -72,6 +72,7 @@ const (
 	Restarting            Code = "restart_initiated"
 	Rewinding             Code = "rewinding"
 	Reinitializing        Code = "reinitializing_diverged"
+	ReinitAfterRewind     Code = "reinitializing_failed_rewind"
 	CrashRecovering       Code = "crash_recovering"
 	Changing              Code = "changing_source"
 	// pgha's own.
@@ -152,6 +153,7 @@ var sentences = map[Code]string{
 	NoDCS:                 "DCS is not accessible",
 	Restarting:            "restart initiated",
 	Reinitializing:        "reinitializing due to diverged timelines",
+	ReinitAfterRewind:     "reinitializing due to failed rewind",
 	CrashRecovering:       "doing crash recovery in a single user mode",
 	Changing:              "changing primary_conninfo and restarting",
 	ShutdownPaused:        "Leader key is not deleted and Postgresql is not stopped due paused state",

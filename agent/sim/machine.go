@@ -126,7 +126,7 @@ func (m *machine) changed() { m.wake() }
 // learned: the agent has read the DCS. What it then knows to be over must
 // end, but stopping PostgreSQL takes a moment.
 func (m *machine) learned(readAt Time) {
-	if m.unsure && m.sureFrom == 0 && readAt >= m.resumedAt {
+	if m.unsure && m.sureFrom == 0 && readAt >= m.resumedAt && m.s.etcd.leader() != "" {
 		m.sureFrom = m.s.now.Add(2 * time.Second)
 	}
 }

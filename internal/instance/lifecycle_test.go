@@ -331,6 +331,15 @@ func TestAdopt(t *testing.T) {
 		t.Fatalf("start of a running server: %s, %v", got, err)
 	}
 	must(t, second.Stop(ctx, StopOptions{}))
+	// One that was started behind our back is noticed, its settings are read.
+	n.start(StartOptions{Role: postgres.RolePrimary})
+	if o := second.Observe(ctx); o.State != postgres.StateRunning || second.AdoptedSettings()["max_connections"] != "30" {
+		t.Fatalf("started behind our back: %+v, settings %v", o, second.AdoptedSettings())
+	}
+	must(t, n.Stop(ctx, StopOptions{}))
+	if o := second.Observe(ctx); o.State != postgres.StateCrashed {
+		t.Fatalf("stopped behind our back: %+v", o)
+	}
 	third := n.open()
 	if a, err = third.Adopt(ctx); err != nil || a.Running || third.Role() != postgres.RoleDemoted {
 		t.Fatalf("adopt a stopped primary: %+v, %v, role %s", a, err, third.Role())

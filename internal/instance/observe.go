@@ -116,6 +116,7 @@ func (s *Server) Observe(ctx context.Context) Observation {
 			o.Ready = readinessOf(o.QueryErr)
 			if o.Row != nil {
 				o.PostmasterStart = o.Row.PostmasterStart
+				s.adoptLate(ctx)
 			}
 		}
 	}

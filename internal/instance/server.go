@@ -57,6 +57,7 @@ type Server struct {
 
 	postmaster process // remembered; found again by postmaster.pid when gone
 	pmStart    time.Time
+	settingsOf process // whose settings are known: started by us, or read
 	address    localAddress
 	serverVer  postgres.Version // of the running server, from its own answer
 
