@@ -267,3 +267,17 @@ func (c *Cluster) View() (View, error) {
 	}
 	return view, err
 }
+
+// Guard is the guard's pid, the postmaster's parent; 0 when PostgreSQL does
+// not run or runs without one.
+func (m *Member) Guard() int {
+	pid := m.Postmaster()
+	if pid == 0 {
+		return 0
+	}
+	s, err := readStat(pid)
+	if err != nil || s.parent == 1 || s.parent == os.Getpid() {
+		return 0
+	}
+	return s.parent
+}
