@@ -252,7 +252,7 @@ func (a *agent) finish(_ <-chan struct{}) {
 	if a.loop.memory.StopFailed || !a.lastAlive() {
 		a.publishStopped(ctx)
 	}
-	a.launcher.close()
+	a.launcher.release()
 }
 
 func (a *agent) lastAlive() bool { return a.machine.observation().Alive }

@@ -18,6 +18,7 @@ import (
 	"pgha/internal/clock"
 	"pgha/internal/config"
 	"pgha/internal/dcs"
+	"pgha/internal/postgres"
 )
 
 // maxSteps bounds the steps of one cycle. Reaching it is a bug in a decision.
@@ -152,10 +153,13 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	l.memory = in.Memory
 	l.note = d.Note
 	l.result(in, d)
-	if l.leaderUntil.IsZero() && in.Job == nil && l.Server.Job() == nil && in.Local.InRecovery || l.settings.Pause {
-		// A standby that does not hold the key needs no deadline: it would
-		// only be stopped by one that is left over. A primary keeps its own.
-		l.Server.Unhold(ctx, l.settings.Pause)
+	if l.needsNoDeadline(in) || l.settings.Pause {
+		// A standby needs no deadline, whatever is left of our lease: it would
+		// only be stopped by it. The holder's next renewal, which comes before
+		// every promotion, arms it again. A primary keeps its own.
+		uctx, cancel := l.bounded(ctx, unholdBound)
+		l.Server.Unhold(uctx, l.settings.Pause)
+		cancel()
 	}
 	view := l.view(in, d)
 	if in.Cluster != nil && in.Tried.Renew != ha.Failed {
@@ -170,6 +174,16 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	}
 	return again, exit
 }
+
+// needsNoDeadline says whether PostgreSQL here is a standby, and nothing is
+// under way that makes it a primary. A promotion that was asked for may still
+// happen after its job has given up on it.
+func (l *Loop) needsNoDeadline(in ha.Input) bool {
+	return in.Job == nil && l.Server.Job() == nil && in.Local.InRecovery && in.Local.Role != postgres.RolePromoted
+}
+
+// unholdBound limits the wait for a guard that does not answer.
+const unholdBound = time.Second
 
 // applyBound limits what a changed configuration may keep the loop from.
 const applyBound = 3 * time.Second

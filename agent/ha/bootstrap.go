@@ -91,7 +91,7 @@ func afterBootstrap(in Input) Decision {
 		in.Memory.BootstrapDone = false
 		return rest(in, Reason{Code: Initialized})
 	}
-	ours := in.Cluster.Initialize != nil && in.Cluster.Initialize.SystemID == in.Local.SystemID
+	ours := registeredAsOurs(in)
 	claimed := claimedByUs(in)
 	switch {
 	case in.Tried.Register == Done || ours:
@@ -99,6 +99,10 @@ func afterBootstrap(in Input) Decision {
 			return do(in, AcquireLeader{}, "the new cluster's first leader")
 		}
 		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "the new cluster is registered; the leader key could not be taken yet"})
+	case !in.Local.Primary() && !isStarting(in):
+		// Stopped or crashed before anybody knew of the new cluster.
+		in.Memory.BootstrapDone, in.Memory.BootstrapFailed = false, true
+		return undoBootstrap(in).saying(Line{Error, "PostgreSQL does not run as primary any more; giving this bootstrap up"})
 	case !in.Local.Primary():
 		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "waiting for end of recovery after bootstrap"})
 	case claimed && in.Tried.Register == NotTried:
@@ -110,6 +114,12 @@ func afterBootstrap(in Input) Decision {
 		in.Memory.BootstrapDone, in.Memory.BootstrapFailed = false, true
 		return undoBootstrap(in).saying(Line{Error, "the claim on initialize was lost during the bootstrap; giving this data directory up"})
 	}
+}
+
+// registeredAsOurs says whether initialize holds our own system identifier.
+func registeredAsOurs(in Input) bool {
+	return in.Cluster != nil && in.Cluster.Initialize != nil && in.Local.SystemID.Valid() &&
+		in.Cluster.Initialize.SystemID == in.Local.SystemID
 }
 
 // undoBootstrap cleans up and lets the next member try: data aside, then the
@@ -146,7 +156,7 @@ func wrongSystem(in Input) Decision {
 		// A holder does not refresh: its key runs out.
 		return rest(in, Reason{Code: SystemIDInvalid}).noting("the data directory holds no usable PostgreSQL data; reinitialize it with `pgha ctl reinit`")
 	case init != nil && init.SystemID.Valid() && !in.Settings.Pause:
-		return act(in, Exit{Code: 1}, Reason{Code: SystemIDMismatch, Detail: string(init.SystemID) + " != " + string(in.Local.SystemID)}).
+		return act(in, Exit{Code: exitRefused}, Reason{Code: SystemIDMismatch, Detail: string(init.SystemID) + " != " + string(in.Local.SystemID)}).
 			saying(Line{Critical, "system ID mismatch, node " + in.Self + " belongs to a different cluster: " + string(init.SystemID) + " != " + string(in.Local.SystemID)})
 	case init != nil && init.SystemID.Valid():
 		warn := Line{Warning, "system ID has changed while in paused mode. Patroni will exit when resuming unless system ID is reset: " +

@@ -15,6 +15,8 @@ func Decide(in Input) Decision {
 	in.Memory = remember(in)
 	in.Finished = nil
 	switch {
+	case in.Local.Superseded:
+		return act(in, Exit{Code: exitRefused}, Reason{Code: Superseded})
 	case in.Shutdown != ShutdownNone:
 		return shuttingDown(in)
 	case in.Memory.Demotion != nil:
@@ -74,6 +76,14 @@ func remember(in Input) Memory {
 	if in.Finished != nil {
 		m = absorb(in, m, *in.Finished)
 	}
+	if in.Local.HalfRewound && in.Job == nil && m.Rewind != RewindFailed {
+		// Neither started nor rewound again: a second pg_rewind would trust a
+		// log that the first has partly replaced.
+		m.Rewind, m.RewindWhy = RewindFailed, "an earlier pg_rewind did not finish"
+	}
+	if m.BootstrapDone && in.Job == nil && !in.Local.Primary() && registeredAsOurs(in) {
+		m.BootstrapDone = false // it is a cluster like any other now, and this a crash or a step-down
+	}
 	if m.Recovering && in.Job == nil && !isStarting(in) && in.Local.Alive {
 		// 5.3: running. A rewind that worked is over with it.
 		m.Recovering, m.CrashRecovered, m.FailedStarts = false, false, 0
@@ -107,8 +117,10 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 	case JobCrashRecovery:
 		m.CrashRecovered = true
 	case JobPromote:
-		if r.OK {
-			m.Rewind, m.RewindWhy = RewindInitial, ""
+		m.Rewind, m.RewindWhy = RewindInitial, ""
+		if !r.OK {
+			m.Rewind = RewindCheck // it may have happened all the same, or half
+			m.RetryAfter = in.Now.Add(retryPause)
 		}
 	case JobRewind:
 		m = absorbRewind(in, m, r)
@@ -117,6 +129,9 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 	}
 	return m
 }
+
+// exitRefused is the exit code for "refused for safety" (rulings 51).
+const exitRefused = 3
 
 // retryPause keeps attempts apart that just failed: a wake-up must not turn
 // them into a hot loop.

@@ -73,10 +73,12 @@ func restartInPlace(in Input) (Decision, bool) {
 func restartAsStandby(in Input, holder bool) Decision {
 	m := in.Memory
 	if m.Rewind == RewindFailed {
-		// Rulings 58: half rewritten, perhaps. Never started as a standby.
-		return rest(in, Reason{Code: StayStopped, Detail: "not starting PostgreSQL: pg_rewind failed (" + m.RewindWhy +
-			"); the data directory may be half rewritten. Re-clone it with `pgha ctl reinit`"}).
-			noting("pg_rewind failed: " + m.RewindWhy + "; run `pgha ctl reinit`")
+		return afterFailedRewind(in, holder)
+	}
+	if in.Local.HalfRewound && m.Rewind != RewindNeed {
+		// An agent before this one left it so: only a further rewind mends it.
+		m.Rewind, m.RewindWhy = RewindNeed, "an earlier pg_rewind did not finish"
+		in.Memory = m
 	}
 	skipRecovery := in.Local.BackupLabel && in.Local.MajorVersion >= 15
 	if in.Local.Control.unclean() && !m.CrashRecovered && !skipRecovery && (in.unlocked() || in.Local.RewindUsable) && !in.Local.RecoverySignal {
@@ -92,16 +94,40 @@ func restartAsStandby(in Input, holder bool) Decision {
 		// The new leader is about to appear: follow it at once, not nobody first.
 		return restFor(in, releaseWait-in.Now.Sub(m.Released), Reason{Code: WaitingNewLeader})
 	}
-	if !m.Rewind.executed() && m.Rewind != RewindNeed {
-		if m.Rewind != RewindNotNeed {
-			in.Memory.Rewind = RewindCheck
-		}
+	if !m.Rewind.executed() && m.Rewind != RewindNeed && in.Tried.Examine != ExamineSame {
+		in.Memory.Rewind = RewindCheck // an earlier "same" was about another leader, or another log
 	}
 	if d, ok := rewindStep(in); ok {
 		return d
 	}
+	if in.Local.HalfRewound {
+		why := "the data directory is half rewritten by a pg_rewind that did not finish, and it cannot be finished now"
+		return restFor(in, retryPause, Reason{Code: StayStopped, Detail: why}).noting(why + "; it waits for a leader, or run `pgha ctl reinit`")
+	}
 	return startJob(in, JobSpec{Kind: JobStartStandby, Name: string(JobStartStandby), Source: followTarget(in), Role: postgres.RoleReplica},
 		Reason{Code: StartingSecondary})
+}
+
+// afterFailedRewind is rulings 58: the directory may be half rewritten, so it
+// is never started. It is cloned anew where that is permitted; else it stays
+// stopped, and says so.
+func afterFailedRewind(in Input, holder bool) Decision {
+	if holder && in.Tried.Release == NotTried {
+		return act(in, ReleaseLeader{}, Reason{Code: ReleasedStartFailed})
+	}
+	why := in.Memory.RewindWhy
+	leader := in.Cluster.LeaderMember()
+	known := leader != nil && leader.Name != in.Self && leader.ConnURL != ""
+	switch permitted := in.Settings.RemoveOnRewindFailure || in.Settings.RemoveOnDiverged; {
+	case permitted && known && !in.Now.Before(in.Memory.RetryAfter):
+		return startJob(in, JobSpec{Kind: JobReinit, Name: "reinitializing due to failed rewind", Source: leader}, Reason{Code: ReinitAfterRewind})
+	case permitted:
+		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "pg_rewind failed; waiting for a leader to clone from"}).
+			noting("pg_rewind failed: " + why + "; to be cloned anew")
+	}
+	return rest(in, Reason{Code: StayStopped, Detail: "not starting PostgreSQL: pg_rewind failed (" + why +
+		"); the data directory may be half rewritten. Re-clone it with `pgha ctl reinit`"}).
+		noting("pg_rewind failed: " + why + "; run `pgha ctl reinit`")
 }
 
 // pausedNotRunning is section 12: a server stopped by hand stays stopped.

@@ -1,0 +1,133 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+var (
+	seeds = flag.Uint64("seeds", number("SEEDS", 200), "how many seeds to run")
+	seed  = flag.Uint64("seed", number("SEED", 0), "run this one seed and tell its story")
+)
+
+func number(name string, otherwise uint64) uint64 {
+	if n, err := strconv.ParseUint(os.Getenv(name), 10, 64); err == nil {
+		return n
+	}
+	return otherwise
+}
+
+// TestInvariants runs clusters through faults. A seed that breaks an
+// invariant is run again to tell its story.
+func TestInvariants(t *testing.T) {
+	if *seed != 0 {
+		story(t, Options{Seed: *seed})
+		return
+	}
+	var total Tally
+	for _, r := range many(Options{}, *seeds, 0) {
+		total.add(r.Tally)
+		if r.Broken != nil && !t.Failed() {
+			story(t, Options{Seed: r.Seed})
+		}
+		if r.Broken != nil {
+			t.Errorf("seed %d: %s", r.Seed, r.Broken[0])
+		}
+	}
+	t.Logf("%+v", total)
+}
+
+// TestCalm: without faults nobody is ever promoted, and nothing changes.
+func TestCalm(t *testing.T) {
+	for _, r := range many(Options{Calm: true}, max(1, *seeds/10), 0) {
+		if r.Broken != nil {
+			story(t, Options{Seed: r.Seed, Calm: true})
+			return
+		}
+	}
+}
+
+// TestSameSeedSameStory: a run can be repeated byte for byte.
+func TestSameSeedSameStory(t *testing.T) {
+	for n := uint64(1); n <= 5; n++ {
+		a, b := Run(Options{Seed: n, Tell: true}), Run(Options{Seed: n, Tell: true})
+		if !slices.Equal(a.Story, b.Story) {
+			t.Fatalf("seed %d tells two stories", n)
+		}
+		if quiet := Run(Options{Seed: n}); !slices.Equal(quiet.Broken, a.Broken) || quiet.Tally != a.Tally {
+			t.Fatalf("seed %d runs differently when it is not told: %+v, %+v", n, quiet, a.Tally)
+		}
+	}
+}
+
+func story(t *testing.T, o Options) {
+	t.Helper()
+	o.Tell = true
+	r := Run(o)
+	t.Logf("seed %d; again with: go test ./agent/sim -run Invariants -seed=%d -v\n%s", o.Seed, o.Seed, strings.Join(r.Story, "\n"))
+	for _, b := range r.Broken {
+		t.Errorf("seed %d: %s", o.Seed, b)
+	}
+}
+
+func (t *Tally) add(o Tally) {
+	t.Acked += o.Acked
+	t.Lost += o.Lost
+	t.Promotions += o.Promotions
+	t.Faults += o.Faults
+	t.StoppedForGood += o.StoppedForGood
+	t.Unfenced += o.Unfenced
+	t.Virtual += o.Virtual
+}
+
+// many runs seeds 1 to n on two processors. stop > 0: end early once that
+// many have broken something.
+func many(o Options, n uint64, stop int) []Result {
+	results := make([]Result, n)
+	var mu sync.Mutex
+	next, broken := uint64(0), 0
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for {
+				mu.Lock()
+				if next == n || stop > 0 && broken >= stop {
+					mu.Unlock()
+					return
+				}
+				i := next
+				next++
+				mu.Unlock()
+				one := o
+				one.Seed = i + 1
+				r := run(one)
+				mu.Lock()
+				results[i] = r
+				if r.Broken != nil {
+					broken++
+				}
+				mu.Unlock()
+			}
+		}()
+	}
+	wg.Wait()
+	return results
+}
+
+// run names the seed of a run that panics.
+func run(o Options) Result {
+	defer func() {
+		if p := recover(); p != nil {
+			panic(fmt.Sprintf("seed %d (plant %q): %v", o.Seed, o.Plant, p))
+		}
+	}()
+	return Run(o)
+}
