@@ -76,7 +76,10 @@ func (l *Loop) executeLocal(ctx context.Context, in *ha.Input, action ha.Action)
 		l.Server.SyncSlots(ctx, a.Want)
 	case ha.CancelJob:
 		l.Server.Cancel()
-		in.Job = l.Server.Job()
+		// It may have ended already; its result is the next cycle's.
+		job := *in.Job
+		job.Canceled = true
+		in.Job = &job
 	case ha.SetRole:
 		l.Server.SetRole(a.Role)
 		in.Local.Role = a.Role

@@ -18,6 +18,7 @@ import (
 	"pgha/internal/clock"
 	"pgha/internal/config"
 	"pgha/internal/dcs"
+	"pgha/internal/postgres"
 )
 
 // maxSteps bounds the steps of one cycle. Reaching it is a bug in a decision.
@@ -152,9 +153,10 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	l.memory = in.Memory
 	l.note = d.Note
 	l.result(in, d)
-	if l.leaderUntil.IsZero() && in.Job == nil && l.Server.Job() == nil && in.Local.InRecovery || l.settings.Pause {
-		// A standby that does not hold the key needs no deadline: it would
-		// only be stopped by one that is left over. A primary keeps its own.
+	if l.needsNoDeadline(in) || l.settings.Pause {
+		// A standby needs no deadline, whatever is left of our lease: it would
+		// only be stopped by it. The holder's next renewal, which comes before
+		// every promotion, arms it again. A primary keeps its own.
 		uctx, cancel := l.bounded(ctx, unholdBound)
 		l.Server.Unhold(uctx, l.settings.Pause)
 		cancel()
@@ -173,6 +175,13 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	return again, exit
 }
 
+// needsNoDeadline says whether PostgreSQL here is a standby, and nothing is
+// under way that makes it a primary. A promotion that was asked for may still
+// happen after its job has given up on it.
+func (l *Loop) needsNoDeadline(in ha.Input) bool {
+	return in.Job == nil && l.Server.Job() == nil && in.Local.InRecovery && in.Local.Role != postgres.RolePromoted
+}
+
 // unholdBound limits the wait for a guard that does not answer.
 const unholdBound = time.Second
 
@@ -186,6 +195,12 @@ func (l *Loop) observe(ctx context.Context) ha.Input {
 		l.settings = l.Settings.Learn(cluster.Config)
 		l.Store.SetTTL(l.settings.TTL)
 	}
+	// The job first: a result together with facts from before its end would be
+	// a lie. The other way round the facts are merely news.
+	job, finished := l.Server.Job(), l.finished()
+	if finished != nil {
+		job = l.Server.Job()
+	}
 	octx, cancel := l.bounded(ctx, observeBound)
 	local := l.Server.Observe(octx)
 	cancel()
@@ -196,7 +211,7 @@ func (l *Loop) observe(ctx context.Context) ha.Input {
 		Now: l.Clock.Now(), Wall: l.Clock.Wall(), Self: l.Self,
 		Settings: l.settings, Tags: l.Tags(), CanBootstrap: l.CanBoot,
 		Cluster: cluster, Lease: l.lease.ID, LeaderUntil: l.leaderUntil,
-		Local: local, Job: l.Server.Job(), Finished: l.finished(),
+		Local: local, Job: job, Finished: finished,
 		Request: l.requests.head(), Shutdown: ha.Shutdown(l.shutdown.Load()),
 		Memory: l.memory,
 	}
