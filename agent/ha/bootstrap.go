@@ -91,14 +91,20 @@ func afterBootstrap(in Input) Decision {
 		in.Memory.BootstrapDone = false
 		return rest(in, Reason{Code: Initialized})
 	}
-	ours := in.Cluster.Initialize != nil && in.Cluster.Initialize.SystemID == in.Local.SystemID
+	ours := registeredAsOurs(in)
 	claimed := claimedByUs(in)
 	switch {
+	case !in.Local.SystemID.Valid():
+		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "waiting for the new server's system identifier"})
 	case in.Tried.Register == Done || ours:
 		if in.Tried.Acquire == NotTried {
 			return do(in, AcquireLeader{}, "the new cluster's first leader")
 		}
 		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "the new cluster is registered; the leader key could not be taken yet"})
+	case !in.Local.Primary() && !isStarting(in):
+		// Stopped or crashed before anybody knew of the new cluster.
+		in.Memory.BootstrapDone, in.Memory.BootstrapFailed = false, true
+		return undoBootstrap(in).saying(Line{Error, "PostgreSQL does not run as primary any more; giving this bootstrap up"})
 	case !in.Local.Primary():
 		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "waiting for end of recovery after bootstrap"})
 	case claimed && in.Tried.Register == NotTried:
@@ -110,6 +116,12 @@ func afterBootstrap(in Input) Decision {
 		in.Memory.BootstrapDone, in.Memory.BootstrapFailed = false, true
 		return undoBootstrap(in).saying(Line{Error, "the claim on initialize was lost during the bootstrap; giving this data directory up"})
 	}
+}
+
+// registeredAsOurs says whether initialize holds our own system identifier.
+func registeredAsOurs(in Input) bool {
+	return in.Cluster != nil && in.Cluster.Initialize != nil && in.Local.SystemID.Valid() &&
+		in.Cluster.Initialize.SystemID == in.Local.SystemID
 }
 
 // undoBootstrap cleans up and lets the next member try: data aside, then the

@@ -74,6 +74,14 @@ func remember(in Input) Memory {
 	if in.Finished != nil {
 		m = absorb(in, m, *in.Finished)
 	}
+	if in.Local.HalfRewound && in.Job == nil && m.Rewind != RewindFailed {
+		// Neither started nor rewound again: a second pg_rewind would trust a
+		// log that the first has partly replaced.
+		m.Rewind, m.RewindWhy = RewindFailed, "an earlier pg_rewind did not finish"
+	}
+	if m.BootstrapDone && in.Job == nil && !in.Local.Primary() && registeredAsOurs(in) {
+		m.BootstrapDone = false // it is a cluster like any other now, and this a crash or a step-down
+	}
 	if m.Recovering && in.Job == nil && !isStarting(in) && in.Local.Alive {
 		// 5.3: running. A rewind that worked is over with it.
 		m.Recovering, m.CrashRecovered, m.FailedStarts = false, false, 0
@@ -107,8 +115,9 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 	case JobCrashRecovery:
 		m.CrashRecovered = true
 	case JobPromote:
-		if r.OK {
-			m.Rewind, m.RewindWhy = RewindInitial, ""
+		m.Rewind, m.RewindWhy = RewindInitial, ""
+		if !r.OK {
+			m.Rewind = RewindCheck // it may have happened all the same, or half
 		}
 	case JobRewind:
 		m = absorbRewind(in, m, r)

@@ -73,10 +73,7 @@ func restartInPlace(in Input) (Decision, bool) {
 func restartAsStandby(in Input, holder bool) Decision {
 	m := in.Memory
 	if m.Rewind == RewindFailed {
-		// Rulings 58: half rewritten, perhaps. Never started as a standby.
-		return rest(in, Reason{Code: StayStopped, Detail: "not starting PostgreSQL: pg_rewind failed (" + m.RewindWhy +
-			"); the data directory may be half rewritten. Re-clone it with `pgha ctl reinit`"}).
-			noting("pg_rewind failed: " + m.RewindWhy + "; run `pgha ctl reinit`")
+		return afterFailedRewind(in, holder)
 	}
 	skipRecovery := in.Local.BackupLabel && in.Local.MajorVersion >= 15
 	if in.Local.Control.unclean() && !m.CrashRecovered && !skipRecovery && (in.unlocked() || in.Local.RewindUsable) && !in.Local.RecoverySignal {
@@ -92,16 +89,32 @@ func restartAsStandby(in Input, holder bool) Decision {
 		// The new leader is about to appear: follow it at once, not nobody first.
 		return restFor(in, releaseWait-in.Now.Sub(m.Released), Reason{Code: WaitingNewLeader})
 	}
-	if !m.Rewind.executed() && m.Rewind != RewindNeed {
-		if m.Rewind != RewindNotNeed {
-			in.Memory.Rewind = RewindCheck
-		}
+	if !m.Rewind.executed() && m.Rewind != RewindNeed && in.Tried.Examine != ExamineSame {
+		in.Memory.Rewind = RewindCheck // an earlier "same" was about another leader, or another log
 	}
 	if d, ok := rewindStep(in); ok {
 		return d
 	}
 	return startJob(in, JobSpec{Kind: JobStartStandby, Name: string(JobStartStandby), Source: followTarget(in), Role: postgres.RoleReplica},
 		Reason{Code: StartingSecondary})
+}
+
+// afterFailedRewind is rulings 58: the data are half rewritten, perhaps, and
+// never started. They are replaced where that is permitted; else they stay.
+func afterFailedRewind(in Input, holder bool) Decision {
+	why := in.Memory.RewindWhy
+	source := in.Cluster.LeaderMember()
+	permitted := in.Settings.RemoveOnRewindFailure || in.Settings.RemoveOnDiverged
+	switch {
+	case holder && in.Tried.Release == NotTried:
+		return act(in, ReleaseLeader{}, Reason{Code: ReleasedStartFailed})
+	case permitted && source != nil && source.Name != in.Self && source.ConnURL != "":
+		return startJob(in, JobSpec{Kind: JobReinit, Name: "reinitializing due to diverged timelines", Source: source},
+			Reason{Code: Reinitializing})
+	}
+	return rest(in, Reason{Code: StayStopped, Detail: "not starting PostgreSQL: pg_rewind failed (" + why +
+		"); the data directory may be half rewritten. Re-clone it with `pgha ctl reinit`"}).
+		noting("pg_rewind failed: " + why + "; run `pgha ctl reinit`")
 }
 
 // pausedNotRunning is section 12: a server stopped by hand stays stopped.

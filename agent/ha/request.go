@@ -21,6 +21,9 @@ func onRequest(in Input) Decision {
 	if r.Kind == RequestReinit {
 		return reinit(in, refuse)
 	}
+	if in.Memory.Rewind == RewindFailed && !in.Local.Alive {
+		return refuse("pg_rewind did not finish on this data directory; reinitialize it instead")
+	}
 	role := in.Local.Role
 	switch {
 	case r.Role != "" && r.Role != role,

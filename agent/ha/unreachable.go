@@ -18,7 +18,10 @@ func demoteAt(in Input) clock.Instant {
 // dcsUnreachable is section 13: the DCS could not be read, or not be written
 // by a leader. A short silence is ridden through as long as the lease is sure.
 func dcsUnreachable(in Input) Decision {
+	bootstrapping := in.Memory.BootstrapDone || in.Job != nil && in.Job.Kind == JobBootstrap
 	switch {
+	case bootstrapping: // nobody knows this primary yet: nothing to step down from
+		return restFor(in, dcsRetry, Reason{Code: NoDCS}).saying(Line{Error, "Error communicating with DCS"})
 	case in.Settings.Pause || !in.Local.Alive || !in.Local.Primary():
 		if in.Job != nil {
 			return restFor(in, dcsRetry, Reason{Code: JobInProgress, Name: in.Job.Name})
