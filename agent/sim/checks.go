@@ -48,15 +48,17 @@ func (c *checks) step() {
 			continue
 		}
 		if !m.sure() {
-			c.tally.Unfenced++
 			continue
+		}
+		if m.db.run.boot {
+			continue // a cluster of its own that nobody knows: its clients' rows are not acknowledged here
 		}
 		if writable != nil {
 			c.fail("two members accept writes: %s and %s", writable.name, m.name)
 			return
 		}
 		writable = m
-		if sv := m.db.run; !sv.boot && c.s.etcd.leader() != m.name {
+		if c.s.etcd.leader() != m.name {
 			c.fail("%s accepts writes without the leader key (holder %q)", m.name, c.s.etcd.leader())
 			return
 		}
@@ -66,6 +68,10 @@ func (c *checks) step() {
 // acknowledge: a client was told that its row is safe.
 func (c *checks) acknowledge(sv *server, row uint64) {
 	if sv.boot {
+		return
+	}
+	if !sv.m.sure() || c.s.now < c.excused && c.s.etcd.leader() != sv.m.name {
+		c.tally.Unfenced++ // outside the promise, counted (rulings 7, 10)
 		return
 	}
 	c.tally.Acked++
@@ -96,6 +102,9 @@ func (c *checks) promoted(sv *server) {
 	c.tally.Promotions++
 	if c.s.opt.Calm {
 		c.fail("needless promotion of %s", m.name)
+	}
+	if !m.sure() {
+		return
 	}
 	there, lost := c.lacking(sv.db.wal)
 	handed, named := c.handed[m.name], c.named[m.name]
@@ -142,7 +151,7 @@ func (c *checks) unsure() bool {
 
 // opened: a server begins to accept writes; what was promised must be in it.
 func (c *checks) opened(sv *server) {
-	if sv.boot {
+	if sv.boot || !sv.m.sure() {
 		return
 	}
 	_, lost := c.lacking(sv.db.wal)

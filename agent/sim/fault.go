@@ -199,7 +199,7 @@ func (m *machine) pause(d time.Duration, still bool) {
 		m.clock.stop()
 	}
 	m.s.after(d, func() {
-		m.frozen = false
+		m.frozen, m.resumedAt = false, m.s.now
 		if m.clock.stopped {
 			m.clock.start()
 		}

@@ -16,10 +16,11 @@ type guard struct {
 	paused bool
 }
 
-// newGuard arms the new guard with what the agent last knew.
+// newGuard arms the new guard with what the agent last knew. A standby needs
+// no deadline: the next renewal arms it, before a promotion can be asked for.
 func newGuard(sv *server) *guard {
 	g := &guard{actor: actor{m: sv.m}, server: sv, paused: sv.m.holdPaused}
-	if g.m.holdUntil != 0 {
+	if g.m.holdUntil != 0 && sv.primary {
 		g.arm(g.m.holdUntil, g.m.holdTTL)
 	}
 	return g
@@ -37,6 +38,11 @@ func (g *guard) arm(until clock.Instant, ttl time.Duration) {
 	}
 	g.until, g.ttl, g.paused = until, ttl, false
 	if g.m.s.opt.Plant == PlantNoGuard {
+		return
+	}
+	if now := g.m.clock.Now(); !now.Before(until.Add(-g.killBy())) && g.server.boot {
+		// Nothing was armed before: a bootstrap's server would run on unguarded.
+		g.server.exit("its first deadline has already passed")
 		return
 	}
 	g.at(until.Add(-g.fastBy()), func() { g.due(g.fastBy(), func() { g.server.run(g.server.stopFast) }, "fast stop") })

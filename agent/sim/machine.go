@@ -28,8 +28,9 @@ type machine struct {
 	off    bool
 	// unsure: the machine's clock stood still; until the agent has read the
 	// DCS once nobody on it can know that its lease is over (rulings 10).
-	unsure   bool
-	sureFrom Time
+	unsure    bool
+	sureFrom  Time
+	resumedAt Time
 	// What the agent last told the guard, for one that is started later.
 	holdUntil  clock.Instant
 	holdTTL    time.Duration
@@ -124,15 +125,20 @@ func (m *machine) changed() { m.wake() }
 
 // learned: the agent has read the DCS. What it then knows to be over must
 // end, but stopping PostgreSQL takes a moment.
-func (m *machine) learned() {
-	if m.unsure && m.sureFrom == 0 {
+func (m *machine) learned(readAt Time) {
+	if m.unsure && m.sureFrom == 0 && readAt >= m.resumedAt && m.s.etcd.leader() != "" {
 		m.sureFrom = m.s.now.Add(2 * time.Second)
 	}
 }
 
 // sure says whether the machine's deadlines mean anything.
 func (m *machine) sure() bool {
-	if m.unsure && m.sureFrom != 0 && m.s.now >= m.sureFrom {
+	a := m.agent
+	switch {
+	case !m.unsure || m.frozen:
+	case m.db.run == nil, m.s.now >= m.resumedAt.Add(m.s.shape.ttl+time.Second): // the guard's deadline has passed by now
+		m.unsure = false
+	case m.sureFrom != 0 && m.s.now >= m.sureFrom && a != nil && !a.dead && !a.frozen && a.lag == 0:
 		m.unsure = false
 	}
 	return !m.unsure
@@ -180,6 +186,9 @@ func (a *agentProcess) Ask(ctx context.Context, members []dcs.Member, slow strin
 				p, t := to.agent.answer()
 				s.net.send(to.at, a.m.at, func() {
 					a.run(func() {
+						if missing < 0 {
+							return // too late: nobody listens any more
+						}
 						answers[i] = p
 						a.asked = append(a.asked, t)
 						missing--
@@ -195,6 +204,7 @@ func (a *agentProcess) Ask(ctx context.Context, members []dcs.Member, slow strin
 		limit = min(limit, a.m.clock.Now().Add(300*time.Millisecond))
 	}
 	a.loop.wait(limit, all)
+	missing = -1
 	out := append([]ha.Peer(nil), answers...)
 	if s.opt.Plant == PlantPrimaryIgnored || s.opt.Plant == PlantRaceBlind || s.opt.Plant == PlantNoCheckpoint {
 		s.opt.Plant.distort(out)

@@ -161,7 +161,10 @@ func (sv *server) promote() {
 		sv.disconnect()
 		d := sv.db
 		d.history = append(d.history, postgres.HistoryEntry{Timeline: d.timeline, Switch: d.location(), Reason: "no recovery target specified"})
-		d.timeline++
+		// With an archive, PostgreSQL sees which timelines exist. Without one
+		// two members can use the same number, which nothing can mend.
+		sv.m.s.lastTimeline = max(sv.m.s.lastTimeline, d.timeline) + 1
+		d.timeline = sv.m.s.lastTimeline
 		sv.m.s.checks.promoted(sv)
 		d.append(0)
 		d.control, d.signal = ha.ControlProduction, false

@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"pgha/internal/postgres"
 )
 
 // Time is true time: nanoseconds since the run began. No member can read it.
@@ -68,6 +70,8 @@ type Sim struct {
 	rows   uint64
 	leases int64
 	ended  bool
+	// lastTimeline is the highest in use anywhere.
+	lastTimeline postgres.Timeline
 }
 
 // Run runs one seed to its end, or to the first broken invariant.

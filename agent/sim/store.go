@@ -75,14 +75,15 @@ func (st *store) exchange(until clock.Instant, act func() error) (answered bool,
 // Load implements dcs.Store.
 func (st *store) Load(ctx context.Context) (*dcs.Cluster, error) {
 	var c *dcs.Cluster
+	var readAt Time
 	err := st.ask(ctx, "read cluster", func(clock.Instant) error {
-		c = st.a.m.s.etcd.read()
+		c, readAt = st.a.m.s.etcd.read(), st.a.m.s.now
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	st.a.m.learned()
+	st.a.m.learned(readAt)
 	return c, nil
 }
 
