@@ -206,9 +206,7 @@ func (a *agentProcess) Ask(ctx context.Context, members []dcs.Member, slow strin
 	a.loop.wait(limit, all)
 	missing = -1
 	out := append([]ha.Peer(nil), answers...)
-	if s.opt.Plant == PlantPrimaryIgnored || s.opt.Plant == PlantRaceBlind || s.opt.Plant == PlantNoCheckpoint {
-		s.opt.Plant.distort(out)
-	}
+	s.opt.Plant.distort(out, s.etcd.leader() == a.m.name)
 	return out
 }
 
@@ -222,7 +220,7 @@ func lacks(answers []ha.Peer, name string) bool {
 }
 
 // distort plants bugs of the race: what decisions believe of the others.
-func (p Plant) distort(answers []ha.Peer) {
+func (p Plant) distort(answers []ha.Peer, leading bool) {
 	for i := range answers {
 		switch p {
 		case PlantPrimaryIgnored:
@@ -230,7 +228,7 @@ func (p Plant) distort(answers []ha.Peer) {
 		case PlantRaceBlind:
 			answers[i].Location = min(answers[i].Location, walStart+1)
 		case PlantNoCheckpoint:
-			if answers[i].Answered && !answers[i].Primary {
+			if leading && answers[i].Answered && !answers[i].Primary {
 				answers[i].Location = 1 << 40
 			}
 		}
