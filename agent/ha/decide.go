@@ -21,7 +21,9 @@ func Decide(in Input) Decision {
 		return demoting(in)
 	case in.Cluster == nil || in.Tried.Renew == Failed:
 		return dcsUnreachable(in)
-	case in.Cluster.Member(in.Self) == nil && !in.Tried.Touched:
+	case in.Cluster.Member(in.Self) == nil && !in.Tried.Touched && (in.holder() || !in.Local.Primary()):
+		// A primary without the key has something more urgent to do; its member
+		// key is written at the end of the cycle.
 		return do(in, TouchMember{}, "own member key is missing")
 	case in.holder() && registrationDue(in):
 		return restoreRegistration(in)
