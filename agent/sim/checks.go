@@ -18,13 +18,13 @@ type checks struct {
 	excused Time
 	handed  map[string]bool // got the key by hand-over, and has not been promoted since
 	named   map[string]bool // is the candidate of a manual failover
-	counted map[string]Time // overlap under a stopped clock, already counted
+	away    string          // whom the switchover that is being raced for leads away from
 }
 
 type ackedRow struct{ row, by uint64 }
 
 func newChecks(s *Sim) *checks {
-	return &checks{s: s, handed: map[string]bool{}, named: map[string]bool{}, counted: map[string]Time{}}
+	return &checks{s: s, handed: map[string]bool{}, named: map[string]bool{}}
 }
 
 // fail notes a violated invariant; the first one ends the run.
@@ -127,7 +127,7 @@ func (c *checks) promoted(sv *server) {
 		return
 	}
 	for _, t := range m.agent.asked {
-		if t.m == m || t.records == 0 {
+		if t.m == m || t.m.name == c.away || t.records == 0 {
 			continue
 		}
 		for _, r := range t.m.db.wal[:min(t.records, len(t.m.db.wal))] {
@@ -162,7 +162,12 @@ func (c *checks) opened(sv *server) {
 
 // taken: a member creates the leader key.
 func (c *checks) taken(m *machine) {
+	clear(c.handed)
 	f := c.s.etcd.read().Failover
+	c.away = ""
+	if f != nil {
+		c.away = f.Leader // not compared with in a switchover (contract: ha-behaviour.md 10)
+	}
 	if c.named[m.name] = f != nil && f.Candidate == m.name; c.named[m.name] {
 		return
 	}
