@@ -44,7 +44,7 @@ func (l *Loop) execute(parent context.Context, in *ha.Input, action ha.Action) {
 	case ha.RenewLeader:
 		t.Renew = l.renew(ctx, in, a.Status)
 	case ha.AcquireLeader:
-		t.Acquire = l.acquire(ctx)
+		t.Acquire = l.acquire(ctx, in)
 	case ha.ReleaseLeader:
 		t.Release = l.release(ctx, in, l.finalStatus(in, a.Optime))
 	case ha.HandOver:
@@ -153,7 +153,13 @@ func (l *Loop) writeStatus(ctx context.Context, s dcs.Status) {
 	}
 }
 
-func (l *Loop) acquire(ctx context.Context) ha.Outcome {
+// acquire takes the leader key. A running primary is put under the deadline of
+// our lease first: the answer may get lost, and a bootstrap's server has no
+// deadline yet.
+func (l *Loop) acquire(ctx context.Context, in *ha.Input) ha.Outcome {
+	if until := l.lease.Deadline(); in.Local.Primary() && !l.settings.Pause && until.After(l.Clock.Now()) {
+		l.Server.Hold(ctx, until, l.lease.TTL)
+	}
 	lease, err := l.Store.AcquireLeader(ctx)
 	out := outcome(err)
 	if out == ha.Done {

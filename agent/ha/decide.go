@@ -81,8 +81,8 @@ func remember(in Input) Memory {
 		// log that the first has partly replaced.
 		m.Rewind, m.RewindWhy = RewindFailed, "an earlier pg_rewind did not finish"
 	}
-	if m.BootstrapDone && in.Job == nil && !in.Local.Primary() && registeredAsOurs(in) {
-		m.BootstrapDone = false // it is a cluster like any other now, and this a crash or a step-down
+	if m.BootstrapDone && registeredAsOurs(in) {
+		m.BootstrapDone = false // it is a cluster like any other now: others may lead it
 	}
 	if m.Recovering && in.Job == nil && !isStarting(in) && in.Local.Alive {
 		// 5.3: running. A rewind that worked is over with it.

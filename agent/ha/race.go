@@ -72,8 +72,9 @@ func undiverged(in Input, peers []dcs.Member, v verdict) verdict {
 			continue
 		case in.Memory.Rewind == RewindNeed:
 			return no(Line{Warning, "my log has left the cluster's history (" + in.Memory.RewindWhy + "); leaving the race to " + p.Name})
-		case current != 0 && in.Local.Timeline < current && p.Timeline >= current:
-			return no(Line{Warning, fmt.Sprintf("My timeline %d is behind the cluster timeline %d, and %s is on it", in.Local.Timeline, current, p.Name)})
+		case p.Timeline > in.Local.Timeline && p.Timeline >= current:
+			// Of two leaderships the later one counts, whatever the positions.
+			return no(Line{Warning, fmt.Sprintf("My timeline %d is behind timeline %d of %s", in.Local.Timeline, p.Timeline, p.Name)})
 		}
 	}
 	return v
