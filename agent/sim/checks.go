@@ -50,6 +50,10 @@ func (c *checks) step() {
 		if !m.sure() {
 			continue
 		}
+		if m.db.run.boot && c.s.etcd.leader() == m.name {
+			m.db.run.boot = false
+			c.opened(m.db.run)
+		}
 		if m.db.run.boot {
 			continue // a cluster of its own that nobody knows: its clients' rows are not acknowledged here
 		}
