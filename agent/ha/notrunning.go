@@ -75,11 +75,6 @@ func restartAsStandby(in Input, holder bool) Decision {
 	if m.Rewind == RewindFailed {
 		return afterFailedRewind(in, holder)
 	}
-	if in.Local.HalfRewound && m.Rewind != RewindNeed {
-		// An agent before this one left it so: only a further rewind mends it.
-		m.Rewind, m.RewindWhy = RewindNeed, "an earlier pg_rewind did not finish"
-		in.Memory = m
-	}
 	skipRecovery := in.Local.BackupLabel && in.Local.MajorVersion >= 15
 	if in.Local.Control.unclean() && !m.CrashRecovered && !skipRecovery && (in.unlocked() || in.Local.RewindUsable) && !in.Local.RecoverySignal {
 		return startJob(in, JobSpec{Kind: JobCrashRecovery, Name: string(JobCrashRecovery)}, Reason{Code: CrashRecovering})
