@@ -85,6 +85,9 @@ func (w *world) finish() {
 	if !in.Local.Alive || in.Local.State != postgres.StateRunning {
 		in.Local.Queried, in.Local.Timeline, in.Local.Location = false, 0, 0
 	}
+	if in.Local.Primary() && in.Local.Timeline == 2 {
+		in.Local.HistoryFile = []postgres.HistoryEntry{{Timeline: 1, Switch: 0x4000000, Reason: "no recovery target specified"}}
+	}
 	if c := in.Cluster; c != nil && c.Leader != nil {
 		in.Memory.UnlockedSince = 0
 		if m := c.Member(c.Leader.Name); m != nil {

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+
+	"pgha/internal/dcs"
 )
 
 // TestScenarios runs testdata/*.txt: what one member does in one cycle, step
@@ -93,7 +95,11 @@ func (w *world) act(a Action) string {
 		t.Touched = true
 		return "write the own member key"
 	case ClaimInitialize:
-		return "claim initialize: " + w.settle("initialize", &t.Initialize)
+		said := "claim initialize: " + w.settle("initialize", &t.Initialize)
+		if t.Initialize == Done { // the cluster is read again with it
+			w.in.Cluster.Initialize = &dcs.Initialize{Lease: w.in.Lease, Revision: 7}
+		}
+		return said
 	case UnclaimInitialize:
 		return "delete initialize: " + w.settle("initialize", &t.Initialize)
 	case PutSystemID:
