@@ -195,6 +195,12 @@ func (l *Loop) observe(ctx context.Context) ha.Input {
 		l.settings = l.Settings.Learn(cluster.Config)
 		l.Store.SetTTL(l.settings.TTL)
 	}
+	// The job first: a result together with facts from before its end would be
+	// a lie. The other way round the facts are merely news.
+	job, finished := l.Server.Job(), l.finished()
+	if finished != nil {
+		job = l.Server.Job()
+	}
 	octx, cancel := l.bounded(ctx, observeBound)
 	local := l.Server.Observe(octx)
 	cancel()
@@ -205,7 +211,7 @@ func (l *Loop) observe(ctx context.Context) ha.Input {
 		Now: l.Clock.Now(), Wall: l.Clock.Wall(), Self: l.Self,
 		Settings: l.settings, Tags: l.Tags(), CanBootstrap: l.CanBoot,
 		Cluster: cluster, Lease: l.lease.ID, LeaderUntil: l.leaderUntil,
-		Local: local, Job: l.Server.Job(), Finished: l.finished(),
+		Local: local, Job: job, Finished: finished,
 		Request: l.requests.head(), Shutdown: ha.Shutdown(l.shutdown.Load()),
 		Memory: l.memory,
 	}

@@ -94,6 +94,8 @@ func afterBootstrap(in Input) Decision {
 	ours := registeredAsOurs(in)
 	claimed := claimedByUs(in)
 	switch {
+	case !in.Local.SystemID.Valid():
+		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "waiting for the new server's system identifier"})
 	case in.Tried.Register == Done || ours:
 		if in.Tried.Acquire == NotTried {
 			return do(in, AcquireLeader{}, "the new cluster's first leader")

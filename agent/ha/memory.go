@@ -93,6 +93,8 @@ type Demotion struct {
 	Down clock.Instant
 	// Checkpoint is the shutdown checkpoint's position; zero until known.
 	Checkpoint postgres.LSN
+	// Timeline PostgreSQL was on; zero: unknown.
+	Timeline postgres.Timeline
 	// Released: the key was given up (or was not ours to begin with).
 	Released bool
 	// HandedTo is who got it in a hand-over; empty: it was deleted.
