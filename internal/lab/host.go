@@ -209,3 +209,17 @@ func (h *Host) inside(f func() error) error {
 	}()
 	return <-result
 }
+
+// Occupy listens on a TCP port of all the host's addresses, so that nothing
+// else can, until release is called or the test ends.
+func (h *Host) Occupy(port int) (release func()) {
+	h.lab.t.Helper()
+	var l net.Listener
+	h.lab.must(h.inside(func() (err error) {
+		l, err = net.Listen("tcp4", fmt.Sprintf("0.0.0.0:%d", port))
+		return err
+	}))
+	release = func() { l.Close() }
+	h.lab.t.Cleanup(release)
+	return release
+}
