@@ -162,6 +162,9 @@ func (h *Host) start(cmd *exec.Cmd) error {
 		"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + h.Dir, "USER=" + h.lab.user.Username,
 		"LC_ALL=C.UTF-8", "TZ=UTC", "PGHA_LAB_RUN=" + h.lab.ID,
 	}
+	if level := os.Getenv("PATRONI_LOG_LEVEL"); level != "" { // to look closer at a failing story
+		cmd.Env = append(cmd.Env, "PATRONI_LOG_LEVEL="+level)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: h.lab.cred}
 	if h.cgroup != "" {
 		group, err := os.Open(h.cgroup + "/main")
