@@ -34,6 +34,9 @@ func (m *Member) DataDir() string { return filepath.Join(m.dataRoot, "data") }
 // Config is the member's patroni.yml.
 func (m *Member) Config() string { return filepath.Join(m.Dir, "patroni.yml") }
 
+// Program is the pgha that the member runs.
+func (m *Member) Program() string { return m.bin }
+
 // Start starts the agent: `pgha agent -c patroni.yml`.
 func (m *Member) Start() {
 	m.lab.t.Helper()
