@@ -60,7 +60,7 @@ func badInputs(m *lab.Member) []badInput {
 		{name: "unknown option", args: []string{"agent", "--fast"}, code: 2, want: []string{"--fast", "pgha agent --help"}},
 		{name: "wrong subcommand", args: []string{"agnet"}, code: 2, want: []string{`unknown command "agnet"`, "--help"}},
 		{name: "two files", args: []string{"agent", "a.yml", "b.yml"}, code: 2, want: []string{"b.yml"}},
-		{name: "no configuration at all", args: []string{"agent"}, code: 2, want: []string{"-c"}},
+		{name: "no configuration at all", args: []string{"agent"}, code: 2, want: []string{"Config is empty", "name the configuration with -c"}},
 		{name: "run as root", asRoot: true, code: 2, want: []string{"root", "runuser -u postgres"}},
 
 		// The file.
@@ -68,7 +68,7 @@ func badInputs(m *lab.Member) []badInput {
 			want: []string{"/nonexistent/patroni.yml", "no such file or directory"}},
 		{name: "unreadable file", prepare: chmodFile(m.Config(), 0), code: 2, want: []string{m.Config(), "permission denied"}},
 		{name: "YAML error", edit: swap("  listen: "+m.Addr+":8008", "  listen: "+m.Addr+": 8008"), code: 2,
-			want: []string{m.Config(), "line 5"}},
+			want: []string{m.Config(), "patroni.yml:5:"}},
 		{name: "not a mapping", edit: func(string) string { return "- one\n- two\n" }, code: 2,
 			want: []string{m.Config(), "expected keys with values, got a list"}},
 		{name: "empty file", edit: func(string) string { return "" }, code: 2, want: []string{m.Config()}},
@@ -99,7 +99,8 @@ func badInputs(m *lab.Member) []badInput {
 			want: []string{"postgresql.data_dir", "/usr/nowhere/data", "no write permission in /usr"}},
 		{name: "state_dir cannot be made", edit: func(s string) string { return s + "pgha:\n  state_dir: /usr/nowhere\n" }, code: 2,
 			want: []string{"pgha.state_dir", "/usr/nowhere", "permission denied"}},
-		{name: "REST port in use", prepare: occupy(m, m.Addr+":8008"), code: 2, want: []string{"restapi.listen", m.Addr + ":8008", "address already in use"}},
+		{name: "REST port in use",
+			prepare: occupy(m, m.Addr+":8008"), code: 2, want: []string{"restapi.listen", m.Addr + ":8008", "address already in use"}},
 		{name: "REST address of another machine", edit: swap("listen: "+m.Addr+":8008", "listen: 192.0.2.1:8008"), code: 2,
 			want: []string{"restapi.listen", "192.0.2.1:8008"}},
 		{name: "PostgreSQL port in use", prepare: occupy(m, m.Addr+":5432"), code: 2, want: []string{"postgresql.listen", m.Addr + ":5432", "address already in use"}},
@@ -147,10 +148,10 @@ func TestBadInputIsRefusedInOneLine(t *testing.T) {
 			out, code := runBad(t, m, b)
 			checkRefusal(t, out, code, b.code, b.want...)
 			if now := treeOf(t, m.Dir); now != files {
-				t.Errorf("changed on disk: before\n%s\nafter\n%s", files, now)
+				t.Errorf("changed on disk:%s", difference(files, now))
 			}
 			if now := e.Dump(); now != keys {
-				t.Errorf("changed in etcd: before\n%s\nafter\n%s", keys, now)
+				t.Fatalf("changed in etcd:%s", difference(keys, now))
 			}
 		})
 	}
@@ -226,6 +227,17 @@ func treeOf(t *testing.T, dir string) string {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// difference is what was added, at most some lines of it.
+func difference(before, after string) string {
+	var b strings.Builder
+	for line := range strings.Lines(after) {
+		if !strings.Contains(before, line) && b.Len() < 1000 {
+			b.WriteString("\n+ " + strings.TrimSpace(line))
+		}
 	}
 	return b.String()
 }
