@@ -314,7 +314,7 @@ func (a *agent) firstContact(ctx context.Context, local *config.Local, peerClien
 	a.settings.Learn(cluster.Config)
 	if u := a.settings.Current().Unsupported; len(u) > 0 {
 		return &ExitError{Code: exitConfig, Err: fmt.Errorf("the dynamic configuration of %s in the DCS: %s", local.Scope, u[0].Message),
-			Remedy: strings.TrimSpace(u[0].Remedy + "; the dynamic configuration is changed with `pgha ctl edit-config " + local.Scope + "`")}
+			Remedy: strings.TrimPrefix(u[0].Remedy+"; the dynamic configuration is changed with `pgha ctl edit-config "+local.Scope+"`", "; ")}
 	}
 	a.store.SetTTL(a.settings.Current().TTL)
 	return nil
@@ -331,7 +331,7 @@ func (a *agent) waitForDCS(ctx context.Context) (*dcs.Cluster, error) {
 			return cluster, nil
 		case errors.Is(err, dcs.ErrDenied):
 			return nil, &ExitError{Code: exitConfig, Err: fmt.Errorf("etcd refuses this member: %w", err),
-				Remedy: "check etcd3.username, etcd3.password and the role's permissions (pgha etcd scopes)"}
+				Remedy: "check etcd3.username, etcd3.password and the permissions of the user's roles on the keys below namespace and scope"}
 		}
 		if said.IsZero() || clock.Now().Sub(said) >= waitLog {
 			a.log.Info("waiting on etcd", "err", err)
