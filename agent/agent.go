@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -51,8 +52,14 @@ func (e *ExitError) Unwrap() error { return e.Err }
 // ExitCode and Hint are read by the command line.
 func (e *ExitError) ExitCode() int { return e.Code }
 
-// Hint is the remedy, empty when none is known.
-func (e *ExitError) Hint() string { return e.Remedy }
+// Hint is the remedy in one line, empty when none is known.
+func (e *ExitError) Hint() string {
+	remedy := e.Remedy
+	if bad := new(config.Error); remedy == "" && errors.As(e.Err, &bad) {
+		remedy = bad.Remedy
+	}
+	return strings.Join(strings.Fields(remedy), " ")
+}
 
 // Exit codes of the agent (rulings 51).
 const (
@@ -80,7 +87,7 @@ func Run(ctx context.Context, o Options) error {
 	for _, w := range local.Warnings {
 		log.Warn(w.String())
 	}
-	lock, err := lockStateDir(local)
+	lock, err := takeStateDir(local)
 	if err != nil {
 		return err
 	}
@@ -124,9 +131,6 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	}
 	a.inst = inst
 	a.settings = newSettings(local, inst, a.log)
-	if u := a.settings.Current().Unsupported; len(u) > 0 {
-		return &ExitError{Code: exitConfig, Err: errors.New(u[0].String())}
-	}
 	if err := a.openStore(life, local); err != nil {
 		return err
 	}
@@ -154,7 +158,7 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 func (a *agent) serve(life context.Context, local *config.Local) error {
 	server, err := rest.New(rest.Options{Config: local.RestAPI, Backend: a.backend, Clock: clock.System{}, Log: a.log, Version: a.options.Version})
 	if err != nil {
-		return &ExitError{Code: exitConfig, Err: fmt.Errorf("REST API: %w", err), Remedy: "is another agent or program listening there? see restapi.listen"}
+		return &ExitError{Code: exitConfig, Err: fmt.Errorf("REST API: %w", err)}
 	}
 	a.rest = server
 	restCtx, stopREST := context.WithCancel(life)
@@ -175,7 +179,7 @@ func (a *agent) serve(life context.Context, local *config.Local) error {
 	if code == 0 {
 		return nil
 	}
-	return &ExitError{Code: code, Err: errors.New("the agent ended: see the lines before")}
+	return &ExitError{Code: code, Err: errors.New(a.loop.LastResult())}
 }
 
 // startParts runs what wakes the loop: the DCS watch and the signals.
@@ -309,7 +313,8 @@ func (a *agent) firstContact(ctx context.Context, local *config.Local, peerClien
 	}
 	a.settings.Learn(cluster.Config)
 	if u := a.settings.Current().Unsupported; len(u) > 0 {
-		return &ExitError{Code: exitConfig, Err: fmt.Errorf("the dynamic configuration of %s in the DCS: %s", local.Scope, u[0])}
+		return &ExitError{Code: exitConfig, Err: fmt.Errorf("the dynamic configuration of %s in the DCS: %s", local.Scope, u[0].Message),
+			Remedy: strings.TrimPrefix(u[0].Remedy+"; the dynamic configuration is changed with `pgha ctl edit-config "+local.Scope+"`", "; ")}
 	}
 	a.store.SetTTL(a.settings.Current().TTL)
 	return nil
@@ -325,8 +330,8 @@ func (a *agent) waitForDCS(ctx context.Context) (*dcs.Cluster, error) {
 		case err == nil:
 			return cluster, nil
 		case errors.Is(err, dcs.ErrDenied):
-			return nil, &ExitError{Code: exitFailed, Err: fmt.Errorf("etcd refuses this member: %w", err),
-				Remedy: "check etcd3.username, etcd3.password and the role's permissions (pgha etcd scopes)"}
+			return nil, &ExitError{Code: exitConfig, Err: fmt.Errorf("etcd refuses this member: %w", err),
+				Remedy: "check etcd3.username, etcd3.password and the permissions of the user's roles on the keys below namespace and scope"}
 		}
 		if said.IsZero() || clock.Now().Sub(said) >= waitLog {
 			a.log.Info("waiting on etcd", "err", err)
