@@ -102,7 +102,7 @@ func remember(in Input) Memory {
 func absorb(in Input, m Memory, r JobResult) Memory {
 	switch r.Kind {
 	case JobBootstrap:
-		m.BootstrapDone, m.BootstrapFailed = r.OK, !r.OK
+		m.BootstrapDone, m.BootstrapFailed, m.BootstrapWhy = r.OK, !r.OK, r.Err
 	case JobUnbootstrap:
 		m.BootstrapCleaned = true
 	case JobClone, JobReinit:

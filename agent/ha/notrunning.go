@@ -95,10 +95,6 @@ func restartAsStandby(in Input, holder bool) Decision {
 	if d, ok := rewindStep(in); ok {
 		return d
 	}
-	if in.Local.HalfRewound {
-		why := "the data directory is half rewritten by a pg_rewind that did not finish, and it cannot be finished now"
-		return restFor(in, retryPause, Reason{Code: StayStopped, Detail: why}).noting(why + "; it waits for a leader, or run `pgha ctl reinit`")
-	}
 	return startJob(in, JobSpec{Kind: JobStartStandby, Name: string(JobStartStandby), Source: followTarget(in), Role: postgres.RoleReplica},
 		Reason{Code: StartingSecondary})
 }

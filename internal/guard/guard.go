@@ -217,6 +217,23 @@ func (g *guard) enterGroups() {
 	}
 }
 
+// freshGroup makes PostgreSQL's cgroup anew before a start. Linux (seen on
+// 6.18) kills at once whatever is cloned into a group that cgroup.kill was used
+// on before: by us, a predecessor, its undertaker or the agent's sweep. A group
+// that still holds a process cannot be removed and stays as it is.
+func (g *guard) freshGroup() {
+	if g.groupFD < 0 || syscall.Rmdir(g.group) != nil {
+		return
+	}
+	fd, err := makeGroup(g.group)
+	if err != nil {
+		g.dropGroup(err.Error())
+		return
+	}
+	syscall.Close(g.groupFD)
+	g.groupFD = fd
+}
+
 // dropGroup gives the cgroup up; the process walk goes on without it.
 func (g *guard) dropGroup(why string) {
 	syscall.Close(g.groupFD)

@@ -90,6 +90,7 @@ func (g *guard) startServer(mode string, c command) (code, text string) {
 	pidfd := -1
 	attr := &syscall.ProcAttr{Dir: c.dir, Env: c.env, Files: []uintptr{0, 1, 2},
 		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd}}
+	g.freshGroup()
 	if g.groupFD >= 0 {
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, g.groupFD
 	}

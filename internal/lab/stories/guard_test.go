@@ -12,7 +12,7 @@ import (
 // The guard dies: PostgreSQL dies with it and is restarted in place under a
 // new one (rulings 5), twice, so that what the first left is in the way.
 func TestGuardKilled(t *testing.T) {
-	l := long(t)
+	l := short(t)
 	c := healthyCluster(t, l, lab.Options{})
 	w, p := c.StartWriter(), c.StartProber()
 	leader := c.Leader()
