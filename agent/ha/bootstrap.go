@@ -27,12 +27,12 @@ func withoutData(in Input) Decision {
 			noting("the data directory cannot be read")
 	case in.Settings.Pause:
 		return rest(in, Reason{Code: PausedDataEmpty})
-	case in.Local.Data == DataHalfBootstrapped:
-		return startJob(in, JobSpec{Kind: JobUnbootstrap, Name: string(JobUnbootstrap)},
-			Reason{Code: Stepping, Detail: "moving aside what a bootstrap that was cut short left behind"})
 	case in.Now.Before(in.Memory.RetryAfter):
 		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "failed to bootstrap ...; next attempt follows"}).
 			noting("creating the replica failed; see the log")
+	case in.Local.Data == DataHalfBootstrapped:
+		return startJob(in, JobSpec{Kind: JobUnbootstrap, Name: string(JobUnbootstrap)},
+			Reason{Code: Stepping, Detail: "moving aside what a bootstrap that was cut short left behind"})
 	case in.Cluster.Leader != nil:
 		return clone(in)
 	case claimedByUs(in):

@@ -26,6 +26,9 @@ func following(in Input) Decision {
 	case FollowNotTried:
 		return do(in, Follow{Source: source}, "follow the leader")
 	case FollowRestart:
+		if in.Now.Before(in.Memory.RetryAfter) {
+			return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "changing primary_conninfo failed; next attempt follows"})
+		}
 		in.Memory.Rewind = RewindCheck
 		return startJob(in, JobSpec{Kind: JobFollow, Name: string(JobFollow), Source: source, Role: postgres.RoleReplica}, Reason{Code: Changing})
 	case FollowChanged:
@@ -61,10 +64,17 @@ func unwell(in Input) string {
 	case in.Memory.Rewind == RewindNeed && !in.Local.RewindUsable:
 		return "history differs from the leader's (" + in.Memory.RewindWhy + ") and pg_rewind cannot be used: " +
 			in.Local.RewindUnusable + "; re-clone it with `pgha ctl reinit`"
-	case len(in.Settings.Unsupported) > 0:
-		return "not racing for the leader key: " + in.Settings.Unsupported[0].Message
 	}
-	return ""
+	return unsupported(in)
+}
+
+// unsupported says in one line which settings this version cannot serve
+// (rulings 26); empty: none.
+func unsupported(in Input) string {
+	if len(in.Settings.Unsupported) == 0 {
+		return ""
+	}
+	return "not racing for the leader key: " + in.Settings.Unsupported[0].Message
 }
 
 // followTarget is whom to follow (4); nil: nobody.

@@ -15,7 +15,8 @@ func notRunning(in Input) Decision {
 	if m.Recovering && !m.Rewind.pending() {
 		return afterFailedStart(in, holder)
 	}
-	if in.Now.Before(m.RetryAfter) {
+	mending := m.Rewind == RewindNeed || m.Rewind == RewindFailed // they wait, and say so, themselves
+	if in.Now.Before(m.RetryAfter) && !mending {
 		return restFor(in, m.RetryAfter.Sub(in.Now), Reason{Code: StartFailed}).
 			noting("PostgreSQL does not start; see the log")
 	}
@@ -127,7 +128,11 @@ func pausedNotRunning(in Input) Decision {
 		return act(in, ReleaseLeader{}, Reason{Code: ReleasedPausedStopped})
 	}
 	// The one exception: a former primary on its way back after a switchover.
-	if in.Memory.Rewind == RewindSuccess || in.Memory.Rewind.pending() && in.Cluster.Leader != nil && in.Local.RewindUsable {
+	m := in.Memory
+	if m.Returning || m.Rewind == RewindSuccess || m.Rewind.pending() && in.Cluster.Leader != nil && in.Local.RewindUsable {
+		if in.Now.Before(m.RetryAfter) {
+			return restFor(in, m.RetryAfter.Sub(in.Now), Reason{Code: PausedStopped})
+		}
 		return restartAsStandby(in, false)
 	}
 	if in.Tried.Release != NotTried {

@@ -41,9 +41,13 @@ func eligible(in Input) verdict {
 	case in.Tags.NoFailover:
 		return no()
 	case len(in.Settings.Unsupported) > 0:
-		return no(Line{Warning, "not racing for the leader key: " + in.Settings.Unsupported[0].Message})
+		return no(Line{Warning, unsupported(in)})
+	case in.Settings.FailsafeMode && len(in.Cluster.Failsafe) > 0 && in.Cluster.Failsafe[in.Self] == "":
+		return no(Line{Info, "this member is not in /failsafe"})
 	case !in.Memory.Released.IsZero() && in.Now.Sub(in.Memory.Released) < releaseWait:
 		return no()
+	case f != nil && f.Leader != "" && !inSync(in):
+		return no(notInSync(in))
 	case f != nil && (f.Leader != "" || f.Candidate != ""):
 		if v, decided := requestedLeader(in); decided {
 			return v
@@ -51,7 +55,7 @@ func eligible(in Input) verdict {
 		return undiverged(in, others(in, f.Leader), healthiest(in, others(in, f.Leader), false))
 	case !inSync(in):
 		// Rulings 11: a /sync that is there is obeyed, whoever wrote it.
-		return no(Line{Info, "not in /sync: " + in.Cluster.Sync.Leader + " had synchronous standbys and this member is none of them"})
+		return no(notInSync(in))
 	}
 	return undiverged(in, others(in, ""), healthiest(in, others(in, ""), true))
 }
@@ -96,6 +100,10 @@ func primaryMayLead(in Input) verdict {
 	return no(Line{Warning, fmt.Sprintf("My timeline %d is behind last known cluster timeline %d", in.Local.Timeline, cluster)})
 }
 
+func notInSync(in Input) Line {
+	return Line{Info, "not in /sync: " + in.Cluster.Sync.Leader + " had synchronous standbys and this member is none of them"}
+}
+
 // inSync says whether a synchronous state, if any, permits this member to lead.
 func inSync(in Input) bool {
 	s := in.Cluster.Sync
@@ -123,6 +131,8 @@ func requestedLeader(in Input) (v verdict, decided bool) {
 			return verdict{}, false
 		}
 		return no(), true
+	case f.Candidate != "" && !inSync(in):
+		return no(notInSync(in)), true
 	case f.Candidate != "":
 		m := in.Cluster.Member(f.Candidate)
 		if m == nil {
