@@ -168,7 +168,10 @@ func wrongSystem(in Input) Decision {
 		if in.holder() && in.Tried.Release == NotTried {
 			return act(in, ReleaseLeader{}, Reason{Code: ReleasedMismatch}).saying(warn)
 		}
-		return rest(in, Reason{Code: ReleasedMismatch}).saying(warn)
+		if in.Tried.Release != NotTried {
+			return rest(in, Reason{Code: ReleasedMismatch}).saying(warn)
+		}
+		return otherSystemInPause(in).saying(warn).noting("its data belong to another cluster; the agent will exit when the pause ends")
 	case in.Local.Alive && in.Local.InRecovery && streamedLately(in):
 		// Rulings 16: a standby of a living primary registers nothing.
 		return rest(in, Reason{Code: WaitForPrimary, Detail: "the upstream in primary_conninfo"}).
@@ -185,6 +188,18 @@ func wrongSystem(in Input) Decision {
 	default:
 		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "the cluster could not be registered in the DCS yet"})
 	}
+}
+
+// otherSystemInPause: nobody here leads this cluster with these data, and
+// what runs is left alone until the pause ends.
+func otherSystemInPause(in Input) Decision {
+	switch {
+	case !in.Local.Alive:
+		return rest(in, Reason{Code: PausedStopped})
+	case in.Local.Primary():
+		return rest(in, Reason{Code: PausedPrimaryNoLock})
+	}
+	return rest(in, Reason{Code: PausedIdle})
 }
 
 // streamedLately: the WAL receiver is or was connected within ttl, so a

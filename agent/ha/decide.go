@@ -106,6 +106,7 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 	switch r.Kind {
 	case JobBootstrap:
 		m.BootstrapDone, m.BootstrapFailed, m.BootstrapWhy = r.OK, !r.OK, r.Err
+		m.BootstrapCleaned = false // that was an earlier one's
 	case JobUnbootstrap:
 		m.BootstrapCleaned = true
 		if !r.OK {

@@ -105,6 +105,9 @@ func duringStop(in Input, d Demotion) Decision {
 		return giveUpKey(in, d, in.Job.CheckpointLSN, false)
 	}
 	name := in.Job.Name
+	if in.Job.Kind == JobCrashRecovery {
+		return rest(in, Reason{Code: RecoveryTimeout})
+	}
 	if in.holder() && in.Tried.Renew == Done {
 		return rest(in, Reason{Code: RenewedDuring, Name: name})
 	}

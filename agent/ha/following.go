@@ -16,6 +16,9 @@ func following(in Input) Decision {
 		if in.Settings.Pause {
 			return rest(in, Reason{Code: PausedPrimaryNoLock})
 		}
+		if in.Tried.Acquire == Refused {
+			return demote(in, DemoteImmediateNoLock, Reason{Code: DemotedAfterLosing})
+		}
 		return demote(in, DemoteImmediateNoLock, Reason{Code: DemotedNoLock})
 	}
 	if d, ok := rewindStep(in); ok {
@@ -48,6 +51,9 @@ func following(in Input) Decision {
 		return d
 	}
 	d := rest(in, Reason{Code: Following, Member: in.Cluster.Leader.Name}).noting(unwell(in))
+	if in.Tried.Acquire == Refused {
+		d.Reason.Code = FollowingAfterLosing
+	}
 	switch {
 	case in.Memory.Rewind == RewindCheck:
 		d.Action = Rest{Again: checkRetry}
