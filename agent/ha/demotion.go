@@ -155,7 +155,7 @@ func demoted(in Input, d Demotion) Decision {
 	if d.Mode == DemoteImmediate {
 		in.Memory.Released = in.Now
 	}
-	if d.Mode == DemoteOffline && in.Cluster == nil {
+	if d.Mode == DemoteOffline && in.Cluster == nil && in.Memory.Rewind != RewindFailed {
 		// Read-only service while the DCS is away; no source is known to be good.
 		return startJob(in, JobSpec{Kind: JobStartStandby, Name: "starting after demotion", Role: postgres.RoleReplica}, Reason{Code: DemotedNoDCS})
 	}

@@ -20,7 +20,7 @@ func notRunning(in Input) Decision {
 		return restFor(in, m.RetryAfter.Sub(in.Now), Reason{Code: StartFailed}).
 			noting("PostgreSQL does not start; see the log")
 	}
-	if holder {
+	if holder && m.Rewind != RewindFailed {
 		if d, ok := restartInPlace(in); ok {
 			return d
 		}

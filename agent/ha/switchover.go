@@ -68,7 +68,9 @@ func manualFailover(in Input) (Decision, bool) {
 		return d.saying(says...), ok
 	}
 	d := demote(in, DemoteGraceful, Reason{Code: SwitchoverDemoting, Name: name})
-	d.Memory.Demotion.Candidate = f.Candidate
+	if d.Memory.Demotion != nil { // it began
+		d.Memory.Demotion.Candidate = f.Candidate
+	}
 	return d, true
 }
 
