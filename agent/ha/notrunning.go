@@ -15,10 +15,12 @@ func notRunning(in Input) Decision {
 	if m.Recovering && !m.Rewind.pending() {
 		return afterFailedStart(in, holder)
 	}
-	mending := m.Rewind == RewindNeed || m.Rewind == RewindFailed // they wait, and say so, themselves
-	if in.Now.Before(m.RetryAfter) && !mending {
-		return restFor(in, m.RetryAfter.Sub(in.Now), Reason{Code: StartFailed}).
-			noting("PostgreSQL does not start; see the log")
+	if left := m.RetryAfter.Sub(in.Now); left > 0 {
+		if !holder && (m.Rewind == RewindNeed || m.Rewind == RewindFailed) {
+			return restFor(in, left, Reason{Code: RetryLater, Detail: "this member's history left the leader's; next attempt to mend it follows"}).
+				noting("history differs from the leader's, and mending it failed: " + m.RewindWhy)
+		}
+		return restFor(in, left, Reason{Code: StartFailed}).noting("PostgreSQL does not start; see the log")
 	}
 	if holder && m.Rewind != RewindFailed {
 		if d, ok := restartInPlace(in); ok {
