@@ -44,7 +44,7 @@ func (l *Loop) execute(parent context.Context, in *ha.Input, action ha.Action) {
 	case ha.RenewLeader:
 		t.Renew = l.renew(ctx, in, a.Status)
 	case ha.AcquireLeader:
-		t.Acquire = l.acquire(ctx)
+		t.Acquire = l.acquire(ctx, in)
 	case ha.ReleaseLeader:
 		t.Release = l.release(ctx, in, l.finalStatus(in, a.Optime))
 	case ha.HandOver:
@@ -76,7 +76,10 @@ func (l *Loop) executeLocal(ctx context.Context, in *ha.Input, action ha.Action)
 		l.Server.SyncSlots(ctx, a.Want)
 	case ha.CancelJob:
 		l.Server.Cancel()
-		in.Job = l.Server.Job()
+		// It may have ended already; its result is the next cycle's.
+		job := *in.Job
+		job.Canceled = true
+		in.Job = &job
 	case ha.SetRole:
 		l.Server.SetRole(a.Role)
 		in.Local.Role = a.Role
@@ -150,7 +153,13 @@ func (l *Loop) writeStatus(ctx context.Context, s dcs.Status) {
 	}
 }
 
-func (l *Loop) acquire(ctx context.Context) ha.Outcome {
+// acquire takes the leader key. A running primary is put under the deadline of
+// our lease first: the answer may get lost, and a bootstrap's server has no
+// deadline yet.
+func (l *Loop) acquire(ctx context.Context, in *ha.Input) ha.Outcome {
+	if until := l.lease.Deadline(); in.Local.Primary() && !l.settings.Pause && until.After(l.Clock.Now()) {
+		l.Server.Hold(ctx, until, l.lease.TTL)
+	}
 	lease, err := l.Store.AcquireLeader(ctx)
 	out := outcome(err)
 	if out == ha.Done {

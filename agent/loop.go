@@ -123,6 +123,10 @@ func (l *Loop) Run(ctx context.Context) int {
 	}
 }
 
+// LastResult is the line that ended the last cycle: after Run, why it ended.
+// To be called once Run has returned.
+func (l *Loop) LastResult() string { return l.lastResult }
+
 // cycle is one pass: read, observe, decide and act until the decision is to
 // rest. It returns how long to rest at most (0: loop_wait) or the exit.
 func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
@@ -195,6 +199,12 @@ func (l *Loop) observe(ctx context.Context) ha.Input {
 		l.settings = l.Settings.Learn(cluster.Config)
 		l.Store.SetTTL(l.settings.TTL)
 	}
+	// The job first: a result together with facts from before its end would be
+	// a lie. The other way round the facts are merely news.
+	job, finished := l.Server.Job(), l.finished()
+	if finished != nil {
+		job = l.Server.Job()
+	}
 	octx, cancel := l.bounded(ctx, observeBound)
 	local := l.Server.Observe(octx)
 	cancel()
@@ -205,7 +215,7 @@ func (l *Loop) observe(ctx context.Context) ha.Input {
 		Now: l.Clock.Now(), Wall: l.Clock.Wall(), Self: l.Self,
 		Settings: l.settings, Tags: l.Tags(), CanBootstrap: l.CanBoot,
 		Cluster: cluster, Lease: l.lease.ID, LeaderUntil: l.leaderUntil,
-		Local: local, Job: l.Server.Job(), Finished: l.finished(),
+		Local: local, Job: job, Finished: finished,
 		Request: l.requests.head(), Shutdown: ha.Shutdown(l.shutdown.Load()),
 		Memory: l.memory,
 	}

@@ -94,6 +94,8 @@ func afterBootstrap(in Input) Decision {
 	ours := registeredAsOurs(in)
 	claimed := claimedByUs(in)
 	switch {
+	case !in.Local.SystemID.Valid():
+		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "waiting for the new server's system identifier"})
 	case in.Tried.Register == Done || ours:
 		if in.Tried.Acquire == NotTried {
 			return do(in, AcquireLeader{}, "the new cluster's first leader")
@@ -126,14 +128,14 @@ func registeredAsOurs(in Input) bool {
 // key, then the end of this agent with the cause (3.3, last table).
 func undoBootstrap(in Input) Decision {
 	if !in.Memory.BootstrapCleaned {
-		return startJob(in, JobSpec{Kind: JobUnbootstrap, Name: string(JobUnbootstrap)}, Reason{Code: BootstrapFailed}).
+		return startJob(in, JobSpec{Kind: JobUnbootstrap, Name: string(JobUnbootstrap)}, Reason{Code: BootstrapFailed, Detail: in.Memory.BootstrapWhy}).
 			saying(Line{Info, "removing initialize key after failed attempt to bootstrap the cluster"})
 	}
 	init := in.Cluster.Initialize
 	if claimedByUs(in) && in.Tried.Initialize == NotTried {
 		return do(in, UnclaimInitialize{Revision: init.Revision}, "let the next member try")
 	}
-	return act(in, Exit{Code: 1}, Reason{Code: BootstrapFailed})
+	return act(in, Exit{Code: 1}, Reason{Code: BootstrapFailed, Detail: in.Memory.BootstrapWhy})
 }
 
 // foreignCluster says whether the system identifier forbids going on (3.1).

@@ -23,7 +23,9 @@ func Decide(in Input) Decision {
 		return demoting(in)
 	case in.Cluster == nil || in.Tried.Renew == Failed:
 		return dcsUnreachable(in)
-	case in.Cluster.Member(in.Self) == nil && !in.Tried.Touched:
+	case in.Cluster.Member(in.Self) == nil && !in.Tried.Touched && (in.holder() || !in.Local.Primary()):
+		// A primary without the key has something more urgent to do; its member
+		// key is written at the end of the cycle.
 		return do(in, TouchMember{}, "own member key is missing")
 	case in.holder() && registrationDue(in):
 		return restoreRegistration(in)
@@ -81,8 +83,8 @@ func remember(in Input) Memory {
 		// log that the first has partly replaced.
 		m.Rewind, m.RewindWhy = RewindFailed, "an earlier pg_rewind did not finish"
 	}
-	if m.BootstrapDone && in.Job == nil && !in.Local.Primary() && registeredAsOurs(in) {
-		m.BootstrapDone = false // it is a cluster like any other now, and this a crash or a step-down
+	if m.BootstrapDone && registeredAsOurs(in) {
+		m.BootstrapDone = false // it is a cluster like any other now: others may lead it
 	}
 	if m.Recovering && in.Job == nil && !isStarting(in) && in.Local.Alive {
 		// 5.3: running. A rewind that worked is over with it.
@@ -98,7 +100,7 @@ func remember(in Input) Memory {
 func absorb(in Input, m Memory, r JobResult) Memory {
 	switch r.Kind {
 	case JobBootstrap:
-		m.BootstrapDone, m.BootstrapFailed = r.OK, !r.OK
+		m.BootstrapDone, m.BootstrapFailed, m.BootstrapWhy = r.OK, !r.OK, r.Err
 	case JobUnbootstrap:
 		m.BootstrapCleaned = true
 	case JobClone, JobReinit:

@@ -24,7 +24,7 @@ func demote(in Input, mode DemotionMode, r Reason) Decision {
 		return act(in, CancelJob{}, Reason{Code: LostDuring, Name: in.Job.Name})
 	}
 	in.Memory.Rewind, in.Memory.RewindWhy = RewindCheck, ""
-	in.Memory.Demotion = &Demotion{Mode: mode, Since: in.Now}
+	in.Memory.Demotion = &Demotion{Mode: mode, Since: in.Now, Timeline: in.Local.Timeline}
 	spec := JobSpec{Kind: JobStop, Name: "demote", Mode: StopFast}
 	switch mode {
 	case DemoteGraceful:
@@ -112,7 +112,9 @@ func giveUpKey(in Input, d Demotion, checkpoint postgres.LSN, last bool) Decisio
 	if len(ready) == 0 && !last {
 		return restFor(in, checkpointPoll, Reason{Code: SwitchoverHandingOver, Name: requestName(in.Cluster.Failover), Member: d.Candidate})
 	}
-	if len(ready) > 0 && ready[0].Pgha && in.Tried.HandOver == NotTried {
+	// Without a checkpoint (it was still starting, or did not stop clean)
+	// nobody is known to have everything: the race decides, by positions.
+	if checkpoint != 0 && len(ready) > 0 && ready[0].Pgha && in.Tried.HandOver == NotTried {
 		if m := in.Cluster.Member(ready[0].Name); m != nil && m.Lease != 0 {
 			d.HandedTo = m.Name
 			in.Memory.Demotion = &d

@@ -41,6 +41,8 @@ type Memory struct {
 	// registered. BootstrapFailed: it is to be undone; BootstrapCleaned: its
 	// data are out of the way.
 	BootstrapDone, BootstrapFailed, BootstrapCleaned bool
+	// BootstrapWhy is the cause of BootstrapFailed.
+	BootstrapWhy string
 
 	// Paused: the previous cycle was in pause.
 	Paused bool
@@ -93,6 +95,8 @@ type Demotion struct {
 	Down clock.Instant
 	// Checkpoint is the shutdown checkpoint's position; zero until known.
 	Checkpoint postgres.LSN
+	// Timeline PostgreSQL was on; zero: unknown.
+	Timeline postgres.Timeline
 	// Released: the key was given up (or was not ours to begin with).
 	Released bool
 	// HandedTo is who got it in a hand-over; empty: it was deleted.

@@ -75,11 +75,6 @@ func restartAsStandby(in Input, holder bool) Decision {
 	if m.Rewind == RewindFailed {
 		return afterFailedRewind(in, holder)
 	}
-	if in.Local.HalfRewound && m.Rewind != RewindNeed {
-		// An agent before this one left it so: only a further rewind mends it.
-		m.Rewind, m.RewindWhy = RewindNeed, "an earlier pg_rewind did not finish"
-		in.Memory = m
-	}
 	skipRecovery := in.Local.BackupLabel && in.Local.MajorVersion >= 15
 	if in.Local.Control.unclean() && !m.CrashRecovered && !skipRecovery && (in.unlocked() || in.Local.RewindUsable) && !in.Local.RecoverySignal {
 		return startJob(in, JobSpec{Kind: JobCrashRecovery, Name: string(JobCrashRecovery)}, Reason{Code: CrashRecovering})
@@ -99,10 +94,6 @@ func restartAsStandby(in Input, holder bool) Decision {
 	}
 	if d, ok := rewindStep(in); ok {
 		return d
-	}
-	if in.Local.HalfRewound {
-		why := "the data directory is half rewritten by a pg_rewind that did not finish, and it cannot be finished now"
-		return restFor(in, retryPause, Reason{Code: StayStopped, Detail: why}).noting(why + "; it waits for a leader, or run `pgha ctl reinit`")
 	}
 	return startJob(in, JobSpec{Kind: JobStartStandby, Name: string(JobStartStandby), Source: followTarget(in), Role: postgres.RoleReplica},
 		Reason{Code: StartingSecondary})

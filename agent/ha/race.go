@@ -48,12 +48,42 @@ func eligible(in Input) verdict {
 		if v, decided := requestedLeader(in); decided {
 			return v
 		}
-		return healthiest(in, others(in, f.Leader), false)
+		return undiverged(in, others(in, f.Leader), healthiest(in, others(in, f.Leader), false))
 	case !inSync(in):
 		// Rulings 11: a /sync that is there is obeyed, whoever wrote it.
 		return no(Line{Info, "not in /sync: " + in.Cluster.Sync.Leader + " had synchronous standbys and this member is none of them"})
 	}
-	return healthiest(in, others(in, ""), true)
+	return undiverged(in, others(in, ""), healthiest(in, others(in, ""), true))
+}
+
+// undiverged lets a member whose log is known to have left the cluster's
+// stand back, for a ttl, while somebody answers whose log has not: a position
+// on an abandoned branch says nothing (docs/differences.md, "diverged member
+// in the race").
+func undiverged(in Input, peers []dcs.Member, v verdict) verdict {
+	if !v.ok || len(peers) == 0 || in.Now.Sub(in.Memory.UnlockedSince) >= in.Settings.TTL {
+		return v
+	}
+	current := in.Cluster.Timeline()
+	for _, m := range peers {
+		p := peer(in, m.Name)
+		switch {
+		case p == nil || !p.Answered || !p.Running || p.NoFailover || p.WatchdogFailed || p.Timeline == 0:
+			continue
+		case in.Memory.Rewind == RewindNeed:
+			return no(Line{Warning, "my log has left the cluster's history (" + in.Memory.RewindWhy + "); leaving the race to " + p.Name})
+		case p.Timeline > in.Local.Timeline && p.Timeline >= current:
+			// Of two leaderships the later one counts, whatever the positions.
+			return no(Line{Warning, fmt.Sprintf("My timeline %d is behind timeline %d of %s", in.Local.Timeline, p.Timeline, p.Name)})
+		}
+	}
+	return v
+}
+
+// abandoned says whether a peer's log ends on a timeline that the cluster
+// left before ours: that it is longer does not mean that it is ahead.
+func abandoned(in Input, p Peer) bool {
+	return p.Timeline != 0 && p.Timeline < in.Local.Timeline && in.Local.Timeline >= in.Cluster.Timeline()
 }
 
 // primaryMayLead: a running primary takes a free key back only if no newer
@@ -158,6 +188,8 @@ func healthiest(in Input, peers []dcs.Member, checkLag bool) verdict {
 			continue // neither vote nor veto
 		case p.Primary:
 			return no(Line{Warning, fmt.Sprintf("Primary (%s) is still alive", p.Name)})
+		case abandoned(in, *p):
+			continue
 		case p.Location > mine:
 			return no(Line{Info, fmt.Sprintf("Wal position of %s is ahead of my wal position", p.Name)},
 				Line{Info, fmt.Sprintf("(%s is ahead by %d bytes)", p.Name, p.Location-mine)})
@@ -267,12 +299,21 @@ func unfit(in Input, m dcs.Member, checkpoint postgres.LSN) string {
 		// The position of a checkpoint is where its record begins: a member
 		// exactly there has everything but the record itself.
 		return fmt.Sprintf("Member %s has not received the shutdown checkpoint yet", m.Name)
+	case checkpoint != 0 && otherTimeline(in, *p):
+		return fmt.Sprintf("Member %s is on timeline %d: its position is that of another log", m.Name, p.Timeline)
 	case checkpoint == 0 && in.Cluster.Status.Optime > p.Location && int64(in.Cluster.Status.Optime-p.Location) > in.Settings.MaximumLagOnFailover:
 		return fmt.Sprintf("Member %s exceeds maximum replication lag", m.Name)
 	case in.Settings.CheckTimeline && p.Timeline < in.Cluster.Timeline():
 		return fmt.Sprintf("Timeline %d of member %s is behind the cluster timeline %d", p.Timeline, m.Name, in.Cluster.Timeline())
 	}
 	return ""
+}
+
+// otherTimeline says whether a candidate is known not to be on the timeline
+// whose shutdown checkpoint it should have.
+func otherTimeline(in Input, p Peer) bool {
+	d := in.Memory.Demotion
+	return d != nil && d.Timeline != 0 && p.Timeline != 0 && p.Timeline != d.Timeline
 }
 
 // peer returns the answer of that member, or nil.

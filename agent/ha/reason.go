@@ -167,6 +167,9 @@ var sentences = map[Code]string{
 // String is the sentence: Patroni's where it has one.
 func (r Reason) String() string {
 	if s, ok := sentences[r.Code]; ok {
+		if r.Code == BootstrapFailed && r.Detail != "" {
+			return s + ": " + r.Detail // the line the agent ends with
+		}
 		return s
 	}
 	switch r.Code {

@@ -33,7 +33,8 @@ func verb(f *dcs.Failover) string {
 // The second result is false when there is nothing to do (now).
 func manualFailover(in Input) (Decision, bool) {
 	f := in.Cluster.Failover
-	if f == nil || in.Settings.Pause && !in.Local.Primary() || in.Tried.Failover != NotTried {
+	if f == nil || in.Settings.Pause && !in.Local.Primary() || in.Tried.Failover != NotTried ||
+		in.Local.Running() && !in.Local.Primary() { // first the promotion under way, then a hand-over that knows what to hand over
 		return Decision{}, false
 	}
 	if !f.ScheduledAt.IsZero() {

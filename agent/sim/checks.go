@@ -18,13 +18,13 @@ type checks struct {
 	excused Time
 	handed  map[string]bool // got the key by hand-over, and has not been promoted since
 	named   map[string]bool // is the candidate of a manual failover
-	counted map[string]Time // overlap under a stopped clock, already counted
+	away    string          // whom the switchover that is being raced for leads away from
 }
 
 type ackedRow struct{ row, by uint64 }
 
 func newChecks(s *Sim) *checks {
-	return &checks{s: s, handed: map[string]bool{}, named: map[string]bool{}, counted: map[string]Time{}}
+	return &checks{s: s, handed: map[string]bool{}, named: map[string]bool{}}
 }
 
 // fail notes a violated invariant; the first one ends the run.
@@ -48,8 +48,11 @@ func (c *checks) step() {
 			continue
 		}
 		if !m.sure() {
-			c.tally.Unfenced++
 			continue
+		}
+		if m.db.run.boot && c.s.etcd.leader() == m.name {
+			m.db.run.boot = false
+			c.opened(m.db.run)
 		}
 		if m.db.run.boot {
 			continue // a cluster of its own that nobody knows: its clients' rows are not acknowledged here
@@ -69,6 +72,10 @@ func (c *checks) step() {
 // acknowledge: a client was told that its row is safe.
 func (c *checks) acknowledge(sv *server, row uint64) {
 	if sv.boot {
+		return
+	}
+	if !sv.m.sure() || c.s.now < c.excused && c.s.etcd.leader() != sv.m.name {
+		c.tally.Unfenced++ // outside the promise, counted (rulings 7, 10)
 		return
 	}
 	c.tally.Acked++
@@ -100,6 +107,9 @@ func (c *checks) promoted(sv *server) {
 	if c.s.opt.Calm {
 		c.fail("needless promotion of %s", m.name)
 	}
+	if !m.sure() {
+		return
+	}
 	there, lost := c.lacking(sv.db.wal)
 	handed, named := c.handed[m.name], c.named[m.name]
 	delete(c.handed, m.name)
@@ -121,7 +131,7 @@ func (c *checks) promoted(sv *server) {
 		return
 	}
 	for _, t := range m.agent.asked {
-		if t.m == m || t.records == 0 {
+		if t.m == m || t.m.name == c.away || t.records == 0 {
 			continue
 		}
 		for _, r := range t.m.db.wal[:min(t.records, len(t.m.db.wal))] {
@@ -145,7 +155,7 @@ func (c *checks) unsure() bool {
 
 // opened: a server begins to accept writes; what was promised must be in it.
 func (c *checks) opened(sv *server) {
-	if sv.boot {
+	if sv.boot || !sv.m.sure() {
 		return
 	}
 	_, lost := c.lacking(sv.db.wal)
@@ -156,7 +166,12 @@ func (c *checks) opened(sv *server) {
 
 // taken: a member creates the leader key.
 func (c *checks) taken(m *machine) {
+	clear(c.handed)
 	f := c.s.etcd.read().Failover
+	c.away = ""
+	if f != nil {
+		c.away = f.Leader // not compared with in a switchover (contract: ha-behaviour.md 10)
+	}
 	if c.named[m.name] = f != nil && f.Candidate == m.name; c.named[m.name] {
 		return
 	}

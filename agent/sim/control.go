@@ -203,10 +203,6 @@ func (c *control) Hold(ctx context.Context, until clock.Instant, ttl time.Durati
 	if c.guardAnswers(ctx) {
 		m.db.run.guard.arm(until, ttl)
 	}
-	if sv := m.db.run; sv != nil && sv.boot {
-		sv.boot = false
-		m.s.checks.opened(sv)
-	}
 	m.strike("the guard's deadline was extended")
 }
 

@@ -61,7 +61,7 @@ func (m *machine) strike(step string) {
 func (s *Sim) fault(m *machine) {
 	s.checks.tally.Faults++
 	d := s.length()
-	switch s.rng.IntN(18) {
+	switch s.rng.IntN(20) {
 	case 0:
 		m.killAgent(d)
 	case 1, 2:
@@ -264,11 +264,11 @@ func (s *Sim) cut(a, b int, d time.Duration, way int) {
 func (s *Sim) operate(m *machine) {
 	other := s.nodes[s.rng.IntN(len(s.nodes))].name
 	leader := s.etcd.leader()
-	switch s.rng.IntN(7) {
-	case 0:
+	switch s.rng.IntN(10) {
+	case 0, 7:
 		s.tell("op", "switchover away from %s", leader)
 		s.etcd.put(dcs.KeyFailover, requestText(leader, ""))
-	case 1:
+	case 1, 8, 9:
 		s.tell("op", "switchover from %s to %s", leader, other)
 		s.etcd.put(dcs.KeyFailover, requestText(leader, other))
 	case 2:

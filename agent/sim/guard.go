@@ -55,6 +55,9 @@ func (g *guard) due(before time.Duration, act func(), stage string) {
 	if g.dead || g.server.dead || g.until == 0 || g.m.clock.Now().Before(g.until.Add(-before)) {
 		return
 	}
+	if g.m.s.opt.Plant == PlantLatePromote && !g.server.primary {
+		return // it watches primaries only, and does not look when one is made
+	}
 	g.m.s.tell(g.m.name, "guard: the lease ends, %s", stage)
 	act()
 }

@@ -133,7 +133,12 @@ func (m *machine) learned(readAt Time) {
 
 // sure says whether the machine's deadlines mean anything.
 func (m *machine) sure() bool {
-	if m.unsure && m.sureFrom != 0 && m.s.now >= m.sureFrom {
+	a := m.agent
+	switch {
+	case !m.unsure || m.frozen:
+	case m.db.run == nil, m.s.now >= m.resumedAt.Add(m.s.shape.ttl+time.Second): // the guard's deadline has passed by now
+		m.unsure = false
+	case m.sureFrom != 0 && m.s.now >= m.sureFrom && a != nil && !a.dead && !a.frozen && a.lag == 0:
 		m.unsure = false
 	}
 	return !m.unsure
@@ -181,6 +186,9 @@ func (a *agentProcess) Ask(ctx context.Context, members []dcs.Member, slow strin
 				p, t := to.agent.answer()
 				s.net.send(to.at, a.m.at, func() {
 					a.run(func() {
+						if missing < 0 {
+							return // too late: nobody listens any more
+						}
 						answers[i] = p
 						a.asked = append(a.asked, t)
 						missing--
@@ -196,10 +204,9 @@ func (a *agentProcess) Ask(ctx context.Context, members []dcs.Member, slow strin
 		limit = min(limit, a.m.clock.Now().Add(300*time.Millisecond))
 	}
 	a.loop.wait(limit, all)
+	missing = -1
 	out := append([]ha.Peer(nil), answers...)
-	if s.opt.Plant == PlantPrimaryIgnored || s.opt.Plant == PlantRaceBlind || s.opt.Plant == PlantNoCheckpoint {
-		s.opt.Plant.distort(out)
-	}
+	s.opt.Plant.distort(out, s.etcd.leader() == a.m.name)
 	return out
 }
 
@@ -213,7 +220,7 @@ func lacks(answers []ha.Peer, name string) bool {
 }
 
 // distort plants bugs of the race: what decisions believe of the others.
-func (p Plant) distort(answers []ha.Peer) {
+func (p Plant) distort(answers []ha.Peer, leading bool) {
 	for i := range answers {
 		switch p {
 		case PlantPrimaryIgnored:
@@ -221,7 +228,7 @@ func (p Plant) distort(answers []ha.Peer) {
 		case PlantRaceBlind:
 			answers[i].Location = min(answers[i].Location, walStart+1)
 		case PlantNoCheckpoint:
-			if answers[i].Answered && !answers[i].Primary {
+			if leading && answers[i].Answered && !answers[i].Primary {
 				answers[i].Location = 1 << 40
 			}
 		}

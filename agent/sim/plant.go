@@ -1,5 +1,11 @@
 package sim
 
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
 // Plant is a bug put into the models on purpose: the simulator must find it.
 type Plant string
 
@@ -18,3 +24,26 @@ const (
 	PlantRaceBlind       Plant = "race ignores positions"
 	PlantHalfRewind      Plant = "half rewound data are started"
 )
+
+// symptoms are what each plant must show as: parts of a broken invariant's text.
+var symptoms = map[Plant][]string{
+	PlantNoGuard:         {"accept"},
+	PlantLeaseFromAnswer: {"accept"},
+	PlantLatePromote:     {"accept"},
+	PlantUnguardedPut:    {"accept"},
+	PlantPrimaryIgnored:  {"answered as a primary"},
+	PlantClockStops:      {"accept"},
+	PlantEarlyRelease:    {"accept"},
+	PlantNoCheckpoint:    {"hand-over"},
+	PlantUnknownIsDone:   {"accept"},
+	PlantRaceBlind:       {"had when it answered"},
+	PlantHalfRewind:      {"half rewound"},
+}
+
+// Plants are all of them, in order.
+var Plants = slices.Sorted(maps.Keys(symptoms))
+
+// Shows says whether a broken invariant is this plant's doing.
+func (p Plant) Shows(broken string) bool {
+	return slices.ContainsFunc(symptoms[p], func(part string) bool { return strings.Contains(broken, part) })
+}

@@ -51,8 +51,8 @@ func drawShape(r *rand.Rand, o Options) shape {
 	}
 	h.drift = []float64{0, 0.0002, 0.005, 0.01}[r.IntN(4)]
 	h.loss = []float64{0, 0.001, 0.02}[r.IntN(3)]
-	h.slow = []float64{0, 0.01, 0.1}[r.IntN(3)]
-	h.slowest = h.ttl / 3
+	h.slow = []float64{0, 0.02, 0.2}[r.IntN(3)]
+	h.slowest = h.ttl / 2
 	h.slowServer = []float64{0, 0.1, 0.3}[r.IntN(3)]
 	h.strike = []float64{0, 0.05, 0.3}[r.IntN(3)]
 	h.pressure = h.ttl * time.Duration(1+r.IntN(4)) / 2

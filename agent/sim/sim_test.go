@@ -31,7 +31,7 @@ func TestInvariants(t *testing.T) {
 		return
 	}
 	var total Tally
-	for _, r := range many(Options{}, *seeds, 0) {
+	for _, r := range many(Options{}, *seeds, PlantNone) {
 		total.add(r.Tally)
 		if r.Broken != nil && !t.Failed() {
 			story(t, Options{Seed: r.Seed})
@@ -45,13 +45,31 @@ func TestInvariants(t *testing.T) {
 
 // TestCalm: without faults nobody is ever promoted, and nothing changes.
 func TestCalm(t *testing.T) {
-	for _, r := range many(Options{Calm: true}, max(1, *seeds/10), 0) {
+	for _, r := range many(Options{Calm: true}, max(1, *seeds/10), PlantNone) {
 		if r.Broken != nil {
 			story(t, Options{Seed: r.Seed, Calm: true})
 			return
 		}
 	}
 }
+
+// TestPlantedBugsAreFound: a simulator that finds nothing may be blind.
+func TestPlantedBugsAreFound(t *testing.T) {
+	for _, plant := range Plants {
+		t.Run(string(plant), func(t *testing.T) {
+			for _, r := range many(Options{Plant: plant}, plantedWithin, plant) {
+				if r.Broken != nil && plant.Shows(r.Broken[0]) {
+					t.Logf("seed %d: %s", r.Seed, r.Broken[0])
+					return
+				}
+			}
+			t.Errorf("not found within %d seeds", plantedWithin)
+		})
+	}
+}
+
+// plantedWithin is how many seeds a planted bug may take (rulings 55).
+const plantedWithin = 200
 
 // TestSameSeedSameStory: a run can be repeated byte for byte.
 func TestSameSeedSameStory(t *testing.T) {
@@ -86,12 +104,12 @@ func (t *Tally) add(o Tally) {
 	t.Virtual += o.Virtual
 }
 
-// many runs seeds 1 to n on two processors. stop > 0: end early once that
-// many have broken something.
-func many(o Options, n uint64, stop int) []Result {
+// many runs seeds 1 to n on two processors. It ends early once a plant that
+// was looked for has shown itself.
+func many(o Options, n uint64, look Plant) []Result {
 	results := make([]Result, n)
 	var mu sync.Mutex
-	next, broken := uint64(0), 0
+	next, found := uint64(0), false
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Add(1)
@@ -99,7 +117,7 @@ func many(o Options, n uint64, stop int) []Result {
 			defer wg.Done()
 			for {
 				mu.Lock()
-				if next == n || stop > 0 && broken >= stop {
+				if next == n || found {
 					mu.Unlock()
 					return
 				}
@@ -111,9 +129,7 @@ func many(o Options, n uint64, stop int) []Result {
 				r := run(one)
 				mu.Lock()
 				results[i] = r
-				if r.Broken != nil {
-					broken++
-				}
+				found = found || look != PlantNone && r.Broken != nil && look.Shows(r.Broken[0])
 				mu.Unlock()
 			}
 		}()

@@ -187,6 +187,9 @@ func (h *Host) Dial(ctx context.Context, netw, addr string) (net.Conn, error) {
 	return c, err
 }
 
+// Inside calls f in the host's network: a test's own client or listener there.
+func (h *Host) Inside(f func() error) error { return h.inside(f) }
+
 // inside calls f on an OS thread that is in the host's network namespace.
 // Sockets and processes that f makes stay there.
 func (h *Host) inside(f func() error) error {
