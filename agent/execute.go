@@ -76,10 +76,9 @@ func (l *Loop) executeLocal(ctx context.Context, in *ha.Input, action ha.Action)
 		l.Server.SyncSlots(ctx, a.Want)
 	case ha.CancelJob:
 		l.Server.Cancel()
-		// It may have ended already; its result is the next cycle's.
-		job := *in.Job
-		job.Canceled = true
-		in.Job = &job
+		if in.Job = l.Server.Job(); in.Job == nil { // it had ended: its result, and facts from after it
+			in.Finished, in.Local = l.finished(), l.Server.Observe(ctx)
+		}
 	case ha.SetRole:
 		l.Server.SetRole(a.Role)
 		in.Local.Role = a.Role

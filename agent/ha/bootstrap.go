@@ -20,6 +20,8 @@ func withoutData(in Input) Decision {
 			return act(in, ReleaseLeader{}, Reason{Code: ReleasedDataEmpty})
 		}
 		return rest(in, Reason{Code: ReleasedDataEmpty})
+	case in.Cluster.Leader != nil && in.Cluster.Leader.Name == in.Self: // given up in this very cycle
+		return rest(in, Reason{Code: ReleasedDataEmpty})
 	case in.Local.Data == DataUnreadable:
 		return rest(in, Reason{Code: DataUnreachable, Detail: "see the log"}).
 			noting("the data directory cannot be read")

@@ -49,6 +49,8 @@ func Decide(in Input) Decision {
 		return leaderless(in)
 	case in.holder():
 		return leading(in)
+	case in.Cluster.Leader.Name == in.Self: // given up in this very cycle
+		return rest(in, Reason{Code: ReleasedNotPrimary})
 	default:
 		return following(in)
 	}

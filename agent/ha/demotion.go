@@ -114,7 +114,7 @@ func giveUpKey(in Input, d Demotion, checkpoint postgres.LSN, last bool) Decisio
 	}
 	// Without a checkpoint (it was still starting, or did not stop clean)
 	// nobody is known to have everything: the race decides, by positions.
-	if checkpoint != 0 && len(ready) > 0 && ready[0].Pgha && in.Tried.HandOver == NotTried {
+	if checkpoint != 0 && d.Timeline != 0 && len(ready) > 0 && ready[0].Pgha && in.Tried.HandOver == NotTried {
 		if m := in.Cluster.Member(ready[0].Name); m != nil && m.Lease != 0 {
 			d.HandedTo = m.Name
 			in.Memory.Demotion = &d

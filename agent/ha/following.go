@@ -29,7 +29,7 @@ func following(in Input) Decision {
 		in.Memory.Rewind = RewindCheck
 		return startJob(in, JobSpec{Kind: JobFollow, Name: string(JobFollow), Source: source, Role: postgres.RoleReplica}, Reason{Code: Changing})
 	case FollowChanged:
-		if in.Memory.Rewind != RewindNeed {
+		if in.Memory.Rewind != RewindNeed && in.Tried.Examine == NotExamined {
 			in.Memory.Rewind = RewindCheck
 		}
 	case FollowSame:

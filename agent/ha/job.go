@@ -49,7 +49,12 @@ func lostDuring(in Input, job Job) Decision {
 	if in.unlocked() {
 		progress = progress.saying(Line{Info, "not healthy enough for leader race"})
 	}
-	if job.Canceled {
+	switch {
+	case job.Canceled && job.Kind == JobPromote:
+		return rest(in, Reason{Code: LostBeforePromote})
+	case job.Canceled && in.Local.Role == postgres.RolePrimary:
+		return rest(in, Reason{Code: LostDuring, Name: job.Name})
+	case job.Canceled:
 		return progress
 	}
 	switch {

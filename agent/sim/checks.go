@@ -74,7 +74,7 @@ func (c *checks) acknowledge(sv *server, row uint64) {
 	if sv.boot {
 		return
 	}
-	if !sv.m.sure() || c.s.now < c.excused && c.s.etcd.leader() != sv.m.name {
+	if c.s.etcd.leader() != sv.m.name && (!sv.m.sure() || c.s.now < c.excused) {
 		c.tally.Unfenced++ // outside the promise, counted (rulings 7, 10)
 		return
 	}
@@ -107,7 +107,7 @@ func (c *checks) promoted(sv *server) {
 	if c.s.opt.Calm {
 		c.fail("needless promotion of %s", m.name)
 	}
-	if !m.sure() {
+	if !m.sure() && c.s.etcd.leader() != m.name {
 		return
 	}
 	there, lost := c.lacking(sv.db.wal)
@@ -155,7 +155,7 @@ func (c *checks) unsure() bool {
 
 // opened: a server begins to accept writes; what was promised must be in it.
 func (c *checks) opened(sv *server) {
-	if sv.boot || !sv.m.sure() {
+	if sv.boot || !sv.m.sure() && c.s.etcd.leader() != sv.m.name {
 		return
 	}
 	_, lost := c.lacking(sv.db.wal)
@@ -172,7 +172,12 @@ func (c *checks) taken(m *machine) {
 	if f != nil {
 		c.away = f.Leader // not compared with in a switchover (contract: ha-behaviour.md 10)
 	}
-	if c.named[m.name] = f != nil && f.Candidate == m.name; c.named[m.name] {
+	c.named[m.name] = f != nil && f.Candidate == m.name
+}
+
+// takes: a member decided to create the leader key.
+func (c *checks) takes(m *machine) {
+	if f := c.s.etcd.read().Failover; f != nil && f.Candidate == m.name {
 		return
 	}
 	if sv := m.db.run; sv != nil && !sv.primary && m.agent != nil && c.s.now.Sub(m.agent.askedAt) < 3*time.Second {

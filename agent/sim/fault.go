@@ -158,7 +158,10 @@ func (m *machine) freezePostgres(d time.Duration) {
 	if sv := m.db.run; sv != nil && !sv.frozen {
 		m.s.tell(m.name, "postgres frozen for %v", d)
 		sv.frozen = true
-		m.s.after(d, sv.thaw)
+		m.s.after(d, func() {
+			m.sureFrom = max(m.sureFrom, m.s.now.Add(time.Second)) // what it was told meanwhile it does now
+			sv.thaw()
+		})
 	}
 }
 
@@ -193,7 +196,7 @@ func (m *machine) pause(d time.Duration, still bool) {
 	m.s.tell(m.name, "machine paused for %v, clock stands still: %t", d, still)
 	m.frozen = true
 	if still {
-		m.unsure, m.sureFrom = true, 0
+		m.unsure, m.knows, m.sureFrom = true, false, 0
 	}
 	if still || m.s.opt.Plant == PlantClockStops {
 		m.clock.stop()

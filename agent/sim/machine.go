@@ -29,6 +29,7 @@ type machine struct {
 	// unsure: the machine's clock stood still; until the agent has read the
 	// DCS once nobody on it can know that its lease is over (rulings 10).
 	unsure    bool
+	knows     bool // the agent has read it
 	sureFrom  Time
 	resumedAt Time
 	// What the agent last told the guard, for one that is started later.
@@ -74,7 +75,6 @@ func (m *machine) boot() {
 	}
 	a := &agentProcess{actor: actor{m: m}}
 	m.agent = a
-	m.stayStopped = false
 	a.store = &store{a: a, ttl: m.s.shape.ttl}
 	m.holdUntil, m.holdPaused = 0, false
 	var until clock.Instant
@@ -126,8 +126,8 @@ func (m *machine) changed() { m.wake() }
 // learned: the agent has read the DCS. What it then knows to be over must
 // end, but stopping PostgreSQL takes a moment.
 func (m *machine) learned(readAt Time) {
-	if m.unsure && m.sureFrom == 0 && readAt >= m.resumedAt && m.s.etcd.leader() != "" {
-		m.sureFrom = m.s.now.Add(2 * time.Second)
+	if m.unsure && !m.knows && readAt >= m.resumedAt && m.s.etcd.leader() != "" {
+		m.knows, m.sureFrom = true, m.s.now.Add(2*time.Second)
 	}
 }
 
@@ -138,7 +138,7 @@ func (m *machine) sure() bool {
 	case !m.unsure || m.frozen:
 	case m.db.run == nil, m.s.now >= m.resumedAt.Add(m.s.shape.ttl+time.Second): // the guard's deadline has passed by now
 		m.unsure = false
-	case m.sureFrom != 0 && m.s.now >= m.sureFrom && a != nil && !a.dead && !a.frozen && a.lag == 0:
+	case m.knows && m.s.now >= m.sureFrom && a != nil && !a.dead && !a.frozen && a.lag == 0:
 		m.unsure = false
 	}
 	return !m.unsure
@@ -161,7 +161,7 @@ func (a *agentProcess) member(v agent.View) dcs.MemberData {
 
 // record tells the story of each cycle's result.
 func (a *agentProcess) record(v agent.View, d ha.Decision) {
-	a.m.stayStopped = d.Reason.Code == ha.StayStopped || v.Note != "" && v.Memory.Rewind == ha.RewindNeed && !v.Local.RewindUsable
+	a.m.stayStopped = d.Reason.Code == ha.StayStopped || d.Reason.Code == ha.SystemIDMismatch || v.Note != "" && v.Memory.Rewind == ha.RewindNeed && !v.Local.RewindUsable
 	if a.m.s.opt.Tell {
 		a.tell("%-28s %s [%s %s tl=%d at=%s rewind=%d until=%.1f]", d.Reason.Code, d.Reason, a.control.state, a.control.role,
 			v.Local.Timeline, v.Local.Location, v.Memory.Rewind, v.LeaderUntil.Sub(a.m.clock.Now()).Seconds())

@@ -177,6 +177,7 @@ func (st *store) PutMember(ctx context.Context, data dcs.MemberData) error {
 // AcquireLeader implements dcs.Store.
 func (st *store) AcquireLeader(ctx context.Context) (dcs.Lease, error) {
 	e := st.a.m.s.etcd
+	st.a.m.s.checks.takes(st.a.m)
 	l, err := st.leased(ctx, "acquire leader key", func(id dcs.LeaseID) error {
 		_, there := e.keys[dcs.KeyLeader]
 		if there && st.a.m.s.opt.Plant != PlantUnguardedPut {
