@@ -8,7 +8,8 @@ BINDIR  ?= bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 BUNDLE  = demo/bundle/etcdtrio.gz
-LDFLAGS = -s -w -X pgha/cmd.version=$(VERSION)
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo +changes)
+LDFLAGS = -s -w -X pgha/cmd.version=$(VERSION) -X pgha/cmd.revision=$(COMMIT)
 # Everything but the simulator and the lab, which have targets of their own.
 UNIT    = $(shell go list ./... | grep -v -e /agent/sim -e /internal/lab)
 

@@ -8,10 +8,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"syscall"
+	"strings"
 	"time"
 
-	"pgha/agent/ha"
 	"pgha/agent/rest"
 	"pgha/internal/api"
 	"pgha/internal/clock"
@@ -22,7 +21,6 @@ import (
 	"pgha/internal/instance"
 	"pgha/internal/logging"
 	"pgha/internal/postgres"
-	"pgha/internal/tlsconf"
 )
 
 // Options are the agent's command line and surroundings.
@@ -51,8 +49,14 @@ func (e *ExitError) Unwrap() error { return e.Err }
 // ExitCode and Hint are read by the command line.
 func (e *ExitError) ExitCode() int { return e.Code }
 
-// Hint is the remedy, empty when none is known.
-func (e *ExitError) Hint() string { return e.Remedy }
+// Hint is the remedy in one line, empty when none is known.
+func (e *ExitError) Hint() string {
+	remedy := e.Remedy
+	if bad := new(config.Error); remedy == "" && errors.As(e.Err, &bad) {
+		remedy = bad.Remedy
+	}
+	return strings.Join(strings.Fields(remedy), " ")
+}
 
 // Exit codes of the agent (rulings 51).
 const (
@@ -80,7 +84,7 @@ func Run(ctx context.Context, o Options) error {
 	for _, w := range local.Warnings {
 		log.Warn(w.String())
 	}
-	lock, err := lockStateDir(local)
+	lock, err := takeStateDir(local)
 	if err != nil {
 		return err
 	}
@@ -124,9 +128,6 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	}
 	a.inst = inst
 	a.settings = newSettings(local, inst, a.log)
-	if u := a.settings.Current().Unsupported; len(u) > 0 {
-		return &ExitError{Code: exitConfig, Err: errors.New(u[0].String())}
-	}
 	if err := a.openStore(life, local); err != nil {
 		return err
 	}
@@ -154,7 +155,7 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 func (a *agent) serve(life context.Context, local *config.Local) error {
 	server, err := rest.New(rest.Options{Config: local.RestAPI, Backend: a.backend, Clock: clock.System{}, Log: a.log, Version: a.options.Version})
 	if err != nil {
-		return &ExitError{Code: exitConfig, Err: fmt.Errorf("REST API: %w", err), Remedy: "is another agent or program listening there? see restapi.listen"}
+		return &ExitError{Code: exitConfig, Err: fmt.Errorf("REST API: %w", err)}
 	}
 	a.rest = server
 	restCtx, stopREST := context.WithCancel(life)
@@ -175,7 +176,7 @@ func (a *agent) serve(life context.Context, local *config.Local) error {
 	if code == 0 {
 		return nil
 	}
-	return &ExitError{Code: code, Err: errors.New("the agent ended: see the lines before")}
+	return &ExitError{Code: code, Err: errors.New(a.loop.LastResult())}
 }
 
 // startParts runs what wakes the loop: the DCS watch and the signals.
@@ -198,48 +199,6 @@ func (a *agent) startParts(life context.Context) <-chan struct{} {
 	return done
 }
 
-// signal is rulings 49.
-func (a *agent) signal(s os.Signal) {
-	switch s {
-	case syscall.SIGTERM, syscall.SIGINT:
-		a.log.Info("received " + s.String() + ": stopping PostgreSQL and handing the leader key over")
-		a.notify.stopping()
-		a.loop.Shutdown(ha.ShutdownStop)
-	case syscall.SIGUSR1:
-		a.log.Info("received " + s.String() + ": detaching, PostgreSQL stays with its guard")
-		a.notify.stopping()
-		a.loop.Shutdown(ha.ShutdownDetach)
-	case syscall.SIGHUP:
-		a.reload()
-	}
-}
-
-// reload reads the local configuration again. What does not validate changes nothing.
-func (a *agent) reload() {
-	a.notify.reloading()
-	defer a.notify.ready()
-	local, err := config.LoadLocal(a.options.ConfigPath, a.options.Environ)
-	if err == nil {
-		err = local.CheckAgent()
-	}
-	if err != nil {
-		a.log.Error("the configuration was not reloaded, the old one stays in force", "err", err)
-		return
-	}
-	for _, w := range local.Warnings {
-		a.log.Warn(w.String())
-	}
-	a.settings.Reload(local)
-	if err := a.output.Reconfigure(local.Log); err != nil {
-		a.log.Error("the log keeps its old configuration", "err", err)
-	}
-	if err := a.rest.Reconfigure(a.life, local.RestAPI); err != nil {
-		a.log.Error("the REST API keeps its old configuration", "err", err)
-	}
-	a.log.Info("configuration reloaded")
-	a.loop.Sleeper.Wake()
-}
-
 // finish waits for what the loop left: a cancelled job, and the guard is
 // left to itself when PostgreSQL goes on.
 func (a *agent) finish(_ <-chan struct{}) {
@@ -252,7 +211,7 @@ func (a *agent) finish(_ <-chan struct{}) {
 	if a.loop.memory.StopFailed || !a.lastAlive() {
 		a.publishStopped(ctx)
 	}
-	a.launcher.close()
+	a.launcher.release()
 }
 
 func (a *agent) lastAlive() bool { return a.machine.observation().Alive }
@@ -276,117 +235,6 @@ func (a *agent) sweep(ctx context.Context, dataDir string) error {
 		a.log.Warn("killed processes that an earlier PostgreSQL had left on the data directory", "found", found)
 	}
 	return err
-}
-
-func (a *agent) openStore(ctx context.Context, local *config.Local) error {
-	dyn := a.settings.Current()
-	store, err := etcd.Open(ctx, etcd.Options{
-		Endpoints: local.Etcd3.Endpoints, UseProxies: local.Etcd3.UseProxies,
-		Username: local.Etcd3.Username, Password: local.Etcd3.Password, PasswordFile: local.Etcd3.PasswordFile,
-		TLS:       tlsconf.Files{CA: local.Etcd3.CACert, Cert: local.Etcd3.Cert, Key: local.Etcd3.Key},
-		Namespace: local.Namespace, Scope: local.Scope, Member: local.Name,
-		TTL: dyn.TTL, LoopWait: dyn.LoopWait, RetryTimeout: dyn.RetryTimeout, Clock: clock.System{}, Log: a.log,
-	})
-	if err != nil {
-		return &ExitError{Code: exitConfig, Err: fmt.Errorf("etcd3: %w", err)}
-	}
-	a.store = store
-	return nil
-}
-
-// waitLog is how often a silent etcd is complained about (rulings 51).
-const waitLog = 10 * time.Second
-
-// firstContact waits for etcd, takes the dynamic configuration, and refuses
-// to be the second member of that name (1, steps 2 to 4).
-func (a *agent) firstContact(ctx context.Context, local *config.Local, peerClient *api.Client) error {
-	cluster, err := a.waitForDCS(ctx)
-	if err != nil {
-		return err
-	}
-	if err := refuseTwin(ctx, cluster, local.Name, peerClient); err != nil {
-		return err
-	}
-	a.settings.Learn(cluster.Config)
-	if u := a.settings.Current().Unsupported; len(u) > 0 {
-		return &ExitError{Code: exitConfig, Err: fmt.Errorf("the dynamic configuration of %s in the DCS: %s", local.Scope, u[0])}
-	}
-	a.store.SetTTL(a.settings.Current().TTL)
-	return nil
-}
-
-func (a *agent) waitForDCS(ctx context.Context) (*dcs.Cluster, error) {
-	var said clock.Instant
-	for {
-		lctx, cancel := context.WithTimeout(ctx, a.settings.Current().RetryTimeout)
-		cluster, err := a.store.Load(lctx)
-		cancel()
-		switch {
-		case err == nil:
-			return cluster, nil
-		case errors.Is(err, dcs.ErrDenied):
-			return nil, &ExitError{Code: exitFailed, Err: fmt.Errorf("etcd refuses this member: %w", err),
-				Remedy: "check etcd3.username, etcd3.password and the role's permissions (pgha etcd scopes)"}
-		}
-		if said.IsZero() || clock.Now().Sub(said) >= waitLog {
-			a.log.Info("waiting on etcd", "err", err)
-			said = clock.Now()
-		}
-		select {
-		case s := <-a.options.Signals:
-			if s != syscall.SIGHUP {
-				return nil, &ExitError{Code: exitUnreachable, Err: fmt.Errorf("told to stop (%s) while etcd could not be reached: %w", s, err)}
-			}
-		case <-ctx.Done():
-			return nil, &ExitError{Code: exitFailed, Err: ctx.Err()}
-		case <-time.After(time.Second):
-		}
-	}
-}
-
-// refuseTwin: a member key with our name whose address answers HTTP is a
-// living member; an open TCP port is no proof (pitfall 6).
-func refuseTwin(ctx context.Context, cluster *dcs.Cluster, name string, peerClient *api.Client) error {
-	m := cluster.Member(name)
-	if m == nil || m.APIURL == "" {
-		return nil
-	}
-	actx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	if _, err := peerClient.Do(actx, "GET", m.APIURL, "liveness", nil); err != nil {
-		return nil
-	}
-	return &ExitError{Code: exitRefused, Err: fmt.Errorf("Can't start; there is already a node named '%s' running (it answers at %s)", name, m.APIURL),
-		Remedy: "give this member another name, or stop the other agent"}
-}
-
-// inherited is what an earlier agent left running.
-type inherited struct {
-	alive  bool          // PostgreSQL runs
-	leader clock.Instant // the guard holds this deadline; zero: not armed
-}
-
-// adopt connects to a guard that is there and looks at what runs (1, step 5).
-func (a *agent) adopt(ctx context.Context) (inherited, error) {
-	actx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	until, err := a.launcher.adopt(actx)
-	if err != nil {
-		return inherited{}, &ExitError{Code: exitRefused, Err: err, Remedy: "another agent has taken this data directory over, or the guard does not answer"}
-	}
-	found, err := a.inst.Adopt(actx)
-	if err != nil {
-		a.log.Warn("look at the data directory", "err", err)
-	}
-	if found.Running && a.launcher.guardless() {
-		if err := a.launcher.adoptPostmaster(actx, a.inst); err != nil {
-			a.log.Warn("PostgreSQL runs without a guard: started by somebody else. It is outside the promise of one writable primary until its next restart", "err", err)
-		}
-	}
-	if v, err := a.inst.Version(actx); err == nil {
-		a.settings.SetMajorVersion(v.Major())
-	}
-	return inherited{alive: found.Running, leader: until}, nil
 }
 
 func (a *agent) newMachine(life context.Context, local *config.Local, sleep *sleeper) *machine {

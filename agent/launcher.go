@@ -26,7 +26,8 @@ type launcher struct {
 
 	mu    sync.Mutex
 	guard *client.Client // nil: none alive
-	until clock.Instant  // the leader key is ours until then; zero: disarmed
+	until clock.Instant  // the leader key is ours until then; zero: not ours
+	armed bool           // the guard holds a deadline
 	ttl   time.Duration
 	// unguarded permits one start as primary without a lease: the bootstrap
 	// of a cluster that nobody else can have the data of.
@@ -60,7 +61,7 @@ func (l *launcher) adopt(ctx context.Context) (clock.Instant, error) {
 	defer l.mu.Unlock()
 	l.take(c)
 	if state.Armed {
-		l.until, l.ttl = state.Deadline, state.TTL
+		l.until, l.ttl, l.armed = state.Deadline, state.TTL, true
 	}
 	return l.until, nil
 }
@@ -116,24 +117,58 @@ func (l *launcher) ended(e client.Exit) {
 }
 
 // Start starts a postmaster under a new guard, armed with the lease if there
-// is one. A primary without a lease is refused by the guard.
+// is one. A primary without a lease is refused by the guard. Only jobs call
+// it, one at a time: mu is never held across a wait, because the loop needs
+// it to extend the deadline.
 func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.guard != nil {
-		l.guard.Close()
-		l.guard = nil
-	}
+	l.release()
 	c, err := client.Spawn(ctx, l.options)
 	if err != nil {
 		return 0, fmt.Errorf("start a guard for PostgreSQL: %w", err)
 	}
-	if !l.until.IsZero() {
-		if err := c.Arm(ctx, l.until, l.ttl); err != nil && primary {
+	until, ttl, mode := l.terms(primary)
+	if !until.IsZero() {
+		if err := c.Arm(ctx, until, ttl); err != nil && primary {
 			c.Close()
 			return 0, fmt.Errorf("arm the guard before starting a primary: %w", err)
 		}
 	}
+	pid, err := c.Start(ctx, client.Command{Path: cmd.Path, Args: append([]string{cmd.Path}, cmd.Args...), Env: cmd.Env, Dir: cmd.Dir}, mode)
+	if err != nil {
+		l.abandon(c)
+		return 0, fmt.Errorf("start %s under the guard: %w", cmd.Path, err)
+	}
+	l.mu.Lock()
+	l.take(c)
+	l.armed = !until.IsZero()
+	renewed, newer := l.until, l.until.After(until)
+	ttl = l.ttl
+	l.mu.Unlock()
+	if newer { // renewed while the guard was being started
+		err = l.hold(ctx, renewed, ttl)
+	}
+	return pid, err
+}
+
+// abandonWait bounds the end of a guard whose start did not come about.
+const abandonWait = 5 * time.Second
+
+// abandon ends a guard whose answer to a start was not heard: the server may
+// be running.
+func (l *launcher) abandon(c *client.Client) {
+	ctx, cancel := context.WithTimeout(context.Background(), abandonWait)
+	defer cancel()
+	if err := c.Kill(ctx); err != nil && !errors.Is(err, client.ErrNoGuard) {
+		l.log.Warn("end a server whose start was given up", "err", err)
+	}
+	c.Close()
+}
+
+// terms are what a start is made under: the deadline in force and the mode
+// that the guard checks it by.
+func (l *launcher) terms(primary bool) (clock.Instant, time.Duration, client.Mode) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	mode := client.Standby
 	switch {
 	case primary && l.unguarded:
@@ -143,13 +178,7 @@ func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool
 	case primary:
 		mode = client.Primary
 	}
-	pid, err := c.Start(ctx, client.Command{Path: cmd.Path, Args: append([]string{cmd.Path}, cmd.Args...), Env: cmd.Env, Dir: cmd.Dir}, mode)
-	if err != nil {
-		c.Close()
-		return 0, fmt.Errorf("start %s under the guard: %w", cmd.Path, err)
-	}
-	l.take(c)
-	return pid, nil
+	return l.until, l.ttl, mode
 }
 
 // Promote asks the guard, which checks the deadline right before and after.
@@ -189,11 +218,16 @@ func (l *launcher) current() (*client.Client, bool) {
 // hold extends the deadline of the running guard, and remembers it for the next.
 func (l *launcher) hold(ctx context.Context, until clock.Instant, ttl time.Duration) error {
 	l.mu.Lock()
+	earlier := l.armed && until.Before(l.until)
 	l.until, l.ttl, l.paused = until, ttl, false
 	c := l.guard
+	l.armed = l.armed || c != nil
 	l.mu.Unlock()
-	if c == nil {
+	switch {
+	case c == nil:
 		return nil
+	case earlier: // the ttl was lowered: the lease that counts now ends before the last one
+		return c.Shorten(ctx, until, ttl)
 	}
 	return c.Arm(ctx, until, ttl)
 }
@@ -201,8 +235,8 @@ func (l *launcher) hold(ctx context.Context, until clock.Instant, ttl time.Durat
 // unhold disarms: this member runs no primary, or the cluster is paused.
 func (l *launcher) unhold(ctx context.Context, paused bool) error {
 	l.mu.Lock()
-	armed := !l.until.IsZero()
-	l.until, l.paused = 0, paused
+	armed := l.armed
+	l.until, l.paused, l.armed = 0, paused, false
 	c := l.guard
 	l.mu.Unlock()
 	switch {
@@ -227,8 +261,9 @@ func (l *launcher) allowUnguarded(yes bool) {
 	l.mu.Unlock()
 }
 
-// close leaves the guard to itself: it keeps PostgreSQL within the lease.
-func (l *launcher) close() {
+// release leaves the guard to itself: it keeps PostgreSQL within the lease,
+// and ends with it.
+func (l *launcher) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.guard != nil {
@@ -265,6 +300,6 @@ func (l *launcher) adoptPostmaster(ctx context.Context, inst *instance.Server) e
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.take(c)
-	l.log.Warn("PostgreSQL was started by somebody else: its guard can kill it at the deadline, but not if guard and agent are both frozen; restart it through pgha for the full promise", "pid", pid)
+	l.log.Warn("PostgreSQL was started by somebody else: a guard was put beside it that ends it with the lease, but it is not its parent; restart it through pgha for the full promise", "pid", pid)
 	return nil
 }

@@ -123,6 +123,10 @@ func (l *Loop) Run(ctx context.Context) int {
 	}
 }
 
+// LastResult is the line that ended the last cycle: after Run, why it ended.
+// To be called once Run has returned.
+func (l *Loop) LastResult() string { return l.lastResult }
+
 // cycle is one pass: read, observe, decide and act until the decision is to
 // rest. It returns how long to rest at most (0: loop_wait) or the exit.
 func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"pgha/agent/ha"
 	"pgha/internal/clock"
 	"pgha/internal/dcs"
+	"pgha/internal/guard/client"
 	"pgha/internal/instance"
 	"pgha/internal/postgres"
 )
@@ -35,6 +37,7 @@ type machine struct {
 	last       instance.Observation
 	streamedAt clock.Instant
 	adopted    bool
+	superseded bool
 	history    []postgres.HistoryEntry
 	historyTL  postgres.Timeline
 	checkpoint checkpointTask
@@ -55,10 +58,10 @@ func (m *machine) Observe(ctx context.Context) ha.Local {
 	if !o.Alive {
 		m.adopted = false
 	}
-	streamedAt, adopted := m.streamedAt, m.adopted
+	streamedAt, adopted, superseded := m.streamedAt, m.adopted, m.superseded
 	m.mu.Unlock()
 	l := ha.Local{
-		Data: m.data(o), SystemID: o.SystemID, Alive: o.Alive, Adopted: adopted,
+		Data: m.data(o), SystemID: o.SystemID, Alive: o.Alive, Adopted: adopted, Superseded: superseded,
 		State: o.State, StateSince: o.StateSince, Role: o.Role,
 		InRecovery: !o.Primary(), RecoverySignal: o.RecoveryFiles, StreamedAt: streamedAt,
 		StartTimeout: m.restartTTL,
@@ -74,9 +77,7 @@ func (m *machine) Observe(ctx context.Context) ha.Local {
 	if c := o.Control; c != nil {
 		l.Control, l.CheckpointLSN = ha.ControlState(c.State), c.CheckpointLSN
 	}
-	if o.HalfRewound {
-		l.HalfRewound = true
-	}
+	l.HalfRewound = o.HalfRewound
 	if v, err := m.inst.Version(ctx); err == nil {
 		l.MajorVersion = v.Major()
 	}
@@ -96,6 +97,9 @@ func (m *machine) data(o instance.Observation) ha.DataDir {
 		return ha.DataEmpty
 	case instance.DataDirUnreadable, instance.DataDirUnknown:
 		return ha.DataUnreadable
+	}
+	if o.HalfCloned {
+		return ha.DataEmpty // a copy that was cut short: the next one begins by removing it
 	}
 	if !o.SystemID.Valid() {
 		return ha.DataForeign
@@ -280,9 +284,20 @@ func (m *machine) Cancel() { m.stop() }
 func (m *machine) Hold(ctx context.Context, until clock.Instant, ttl time.Duration) {
 	if err := m.launcher.hold(ctx, until, ttl); err != nil {
 		m.log.Error("extend the guard's deadline", "err", err)
+		m.noteEpoch(err)
 	}
 	if m.job() == nil {
 		os.Remove(m.marker) // usually absent
+	}
+}
+
+// noteEpoch remembers that a newer agent has taken this PostgreSQL over: this
+// one has to end (rulings 1).
+func (m *machine) noteEpoch(err error) {
+	if errors.Is(err, client.ErrStaleEpoch) {
+		m.mu.Lock()
+		m.superseded = true
+		m.mu.Unlock()
 	}
 }
 

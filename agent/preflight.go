@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,8 +11,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"pgha/internal/config"
+	"pgha/internal/postgres"
 )
 
 // preflight checks what would fail later in a less clear way. It changes
@@ -20,7 +23,7 @@ func preflight(local *config.Local) error {
 	if err := local.CheckAgent(); err != nil {
 		return &ExitError{Code: exitConfig, Err: err}
 	}
-	for _, check := range []func(*config.Local) error{checkNotRoot, checkBinaries, checkDataDir} {
+	for _, check := range []func(*config.Local) error{checkNotRoot, checkBinaries, checkVersion, checkDataDir, checkTLSFiles, checkSupported} {
 		if err := check(local); err != nil {
 			return err
 		}
@@ -74,6 +77,72 @@ func checkBinaries(local *config.Local) error {
 	return nil
 }
 
+// checkVersion refuses a PostgreSQL that is too old (rulings 32), or of another
+// major version than the data.
+func checkVersion(local *config.Local) error {
+	eff := config.Merge(local, config.DefaultDynamic(), config.ServerFacts{})
+	program := "postgres"
+	if n := eff.BinName[program]; n != "" {
+		program = n
+	}
+	path := filepath.Join(eff.BinDir, program)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	if err != nil {
+		return &ExitError{Code: exitConfig, Err: fmt.Errorf("postgresql.bin_dir: run %s --version: %w", path, err)}
+	}
+	version, err := postgres.ParseServerVersion(string(out))
+	if err != nil {
+		return &ExitError{Code: exitConfig, Err: fmt.Errorf("postgresql.bin_dir: %s --version: %w", path, err)}
+	}
+	if version < postgres.OldestSupported {
+		return &ExitError{Code: exitConfig, Err: fmt.Errorf("postgresql.bin_dir: %s is PostgreSQL %s, the oldest supported is %d", path, version, postgres.OldestSupported.Major()),
+			Remedy: "point postgresql.bin_dir at a newer PostgreSQL; the data needs pg_upgrade"}
+	}
+	text, err := os.ReadFile(filepath.Join(local.PostgreSQL.DataDir, "PG_VERSION"))
+	if err != nil {
+		return nil // no data, or not to be read: checkDataDir says so
+	}
+	if data, err := postgres.ParsePGVersionFile(string(text)); err == nil && data.Major() != version.Major() {
+		return &ExitError{Code: exitConfig, Err: fmt.Errorf("postgresql.bin_dir: %s is PostgreSQL %s, but %s holds data of PostgreSQL %d", path, version, local.PostgreSQL.DataDir, data.Major()),
+			Remedy: fmt.Sprintf("point postgresql.bin_dir at PostgreSQL %d", data.Major())}
+	}
+	return nil
+}
+
+// checkTLSFiles reads what etcd3 and restapi name.
+func checkTLSFiles(local *config.Local) error {
+	for _, f := range []struct{ key, path string }{
+		{"etcd3.cacert", local.Etcd3.CACert}, {"etcd3.cert", local.Etcd3.Cert}, {"etcd3.key", local.Etcd3.Key},
+		{"restapi.certfile", local.RestAPI.CertFile}, {"restapi.keyfile", local.RestAPI.KeyFile}, {"restapi.cafile", local.RestAPI.CAFile},
+	} {
+		if f.path == "" {
+			continue
+		}
+		file, err := os.Open(f.path)
+		if err != nil {
+			return &ExitError{Code: exitConfig, Err: fmt.Errorf("%s: %w", f.key, err), Remedy: "the agent's user must be able to read it"}
+		}
+		file.Close()
+	}
+	return nil
+}
+
+// checkSupported refuses a bootstrap.dcs that asks for what pgha cannot do
+// (rulings 26). Once there is a dynamic configuration, it is what counts.
+func checkSupported(local *config.Local) error {
+	if _, err := os.Stat(filepath.Join(local.PostgreSQL.DataDir, cacheFile)); err == nil {
+		return nil
+	}
+	dyn, err := config.ParseDynamic(config.InitialDynamic(local), nil)
+	if err != nil || len(dyn.Unsupported) == 0 {
+		return nil // what cannot be read is reported, and not used
+	}
+	u := dyn.Unsupported[0]
+	return &ExitError{Code: exitConfig, Err: fmt.Errorf("%s: bootstrap.dcs.%s: %s", local.Path, u.Path, u.Message), Remedy: u.Remedy}
+}
+
 // checkDataDir: PostgreSQL accepts only a directory of its own user, closed to others.
 func checkDataDir(local *config.Local) error {
 	dir := local.PostgreSQL.DataDir
@@ -121,10 +190,33 @@ func checkParent(dir string) error {
 	}
 }
 
-// lockStateDir makes the state directory and holds its lock: one agent a data
-// directory (rulings 15).
-func lockStateDir(local *config.Local) (*os.File, error) {
+// takeStateDir holds the lock of the state directory: one agent a data
+// directory (rulings 15). Another agent there explains itself better than its
+// port in use; a new directory is made only when nothing else is wrong.
+func takeStateDir(local *config.Local) (*os.File, error) {
+	lock, err := lockStateDir(local, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkAddresses(local); err != nil {
+		if lock != nil {
+			lock.Close()
+		}
+		return nil, err
+	}
+	if lock != nil {
+		return lock, nil
+	}
+	return lockStateDir(local, true)
+}
+
+// lockStateDir locks the state directory. Without create, no file is returned
+// when it was not there before.
+func lockStateDir(local *config.Local, create bool) (*os.File, error) {
 	dir := local.Pgha.StateDir
+	if _, err := os.Stat(filepath.Join(dir, "agent.lock")); err != nil && !create {
+		return nil, nil
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, &ExitError{Code: exitConfig, Err: fmt.Errorf("pgha.state_dir: %w", err), Remedy: "set pgha.state_dir to a directory the agent may write to"}
 	}

@@ -135,11 +135,19 @@ func (s *settings) merge() {
 		RemoveOnDiverged:      s.eff.RemoveDataDirectoryOnDivergedTL,
 	}
 	s.inst.Configure(s.eff, s.dynamic)
+	if s.dynamic.FailsafeMode {
+		s.warnOnce("failsafe_mode is on, but this version does not know it: when etcd cannot be reached, the primary steps down before its lease ends")
+	}
 	for _, f := range append(append([]config.Finding(nil), s.dynamic.Findings...), s.eff.Findings...) {
-		if text := f.String(); !s.said[text] {
-			s.said[text] = true
-			s.log.Warn(text)
-		}
+		s.warnOnce(f.String())
+	}
+}
+
+// warnOnce says a line the first time only. Called with mu held.
+func (s *settings) warnOnce(text string) {
+	if !s.said[text] {
+		s.said[text] = true
+		s.log.Warn(text)
 	}
 }
 

@@ -35,6 +35,7 @@ func (m *machine) Start(_ context.Context, spec ha.JobSpec) {
 		r := ha.JobResult{OK: err == nil}
 		if err != nil {
 			r.Err = err.Error()
+			m.noteEpoch(err)
 			r.Unreachable = errors.Is(err, errLeaderGone)
 			r.StillStarting = errors.Is(err, errStillStarting)
 		}

@@ -31,10 +31,17 @@ Exit codes: 0 ended as asked; 1 failed; 2 configuration; 3 refused for safety
 (another member of that name, another cluster's data, a second agent);
 4 etcd unreachable.`,
 		Example: `  runuser -u postgres -- pgha agent -c /etc/patroni/patroni.yml`,
-		Args:    cobra.MaximumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageErrorf("one configuration file is expected, got also %q; see: pgha agent --help", args[1])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 && path == "" {
 				path = args[0] // patroni FILE
+			} else if len(args) == 1 {
+				return usageErrorf("one configuration file is expected, got also %q; see: pgha agent --help", args[0])
 			}
 			signals := make(chan os.Signal, 8)
 			signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)

@@ -63,14 +63,12 @@ func newCtlCommand(outside outside) *cobra.Command {
 		Long:                  ctlLong,
 		Annotations:           map[string]string{ctlMark: "root"},
 		DisableFlagsInUseLine: true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usage("No such command '%s'.", args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if cmd.Flags().NFlag() > 0 {
+		Args:                  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case len(args) > 0:
+				return runChild(cmd, args)
+			case cmd.Flags().NFlag() > 0:
 				return usage("Missing command.")
 			}
 			return cmd.Help()
@@ -89,6 +87,30 @@ func newCtlCommand(outside outside) *cobra.Command {
 		newDemoteClusterCommand(tool), newPromoteClusterCommand(tool),
 	)
 	return cmd
+}
+
+// runChild runs a command that cobra did not find behind the options of ctl:
+// it takes the value of bundled ones (-kc FILE), and what follows --, for the
+// command's name.
+func runChild(cmd *cobra.Command, args []string) error {
+	for _, child := range cmd.Commands() {
+		if child.Name() != args[0] {
+			continue
+		}
+		if err := child.ParseFlags(args[1:]); err != nil {
+			return clickError(err)
+		}
+		if help, _ := child.Flags().GetBool("help"); help {
+			return child.Help()
+		}
+		rest := child.Flags().Args()
+		if err := child.ValidateArgs(rest); err != nil {
+			return err
+		}
+		child.SetContext(cmd.Context())
+		return child.RunE(child, rest)
+	}
+	return usage("No such command '%s'.", args[0])
 }
 
 // commonFlags are the options every command takes. short is false where -c

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -76,6 +77,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	w := &world{dir: t.TempDir(), memory: dcstest.NewMemory(clock.System{}), agents: newAgents(t), zone: time.FixedZone("", 3600)}
 	t.Chdir(w.dir)
+	t.Setenv("TMPDIR", w.dir)
 	w.environ = []string{"PATRONI_SCOPE=shop", "PATRONI_ETCD3_HOST=127.0.0.1:1", "PATH=" + os.Getenv("PATH"), "EDITOR=false"}
 	return w
 }
@@ -132,8 +134,12 @@ func (w *world) run(t *testing.T, input string) string {
 		section("stored", after)
 	}
 	fmt.Fprintf(&out, "exit %d\n", code)
-	return strings.ReplaceAll(w.agents.removeURLs(out.String()), w.dir, "$DIR")
+	text := strings.ReplaceAll(w.agents.removeURLs(out.String()), w.dir, "$DIR")
+	return temporary.ReplaceAllString(text, "-config-N.yaml")
 }
+
+// temporary is the random part of the file an editor works on.
+var temporary = regexp.MustCompile(`-config-\d+\.yaml`)
 
 // stored is what commands can change in the DCS.
 func (w *world) stored(t *testing.T) string {

@@ -10,8 +10,10 @@ import (
 	"pgha/internal/api"
 )
 
-// version is set by the release build: -ldflags "-X pgha/cmd.version=1.2.3".
-var version = "devel"
+// version and revision are set by `make build`: -ldflags "-X pgha/cmd.version=1.2.3
+// -X pgha/cmd.revision=0123456789ab". Without them Go's own stamp is read,
+// which builds may leave out (-buildvcs=false).
+var version, revision = "devel", ""
 
 func newVersionCommand() *cobra.Command {
 	return &cobra.Command{
@@ -35,6 +37,9 @@ func Version() string { return version }
 // commit is the first twelve digits of the commit the binary was built from,
 // marked when files had been changed; unknown outside a repository.
 func commit() string {
+	if revision != "" {
+		return revision
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

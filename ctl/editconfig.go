@@ -140,7 +140,4 @@ func (s *Session) applyEdit(ctx context.Context, scope string, c *dcs.Cluster, o
 
 // diff is the difference as patronictl shows it: unified, three lines of
 // context, file names left out.
-func diff(before, after string) string {
-	text := udiff.Unified("", "", before, after)
-	return text
-}
+func diff(before, after string) string { return udiff.Unified("", "", before, after) }

@@ -64,7 +64,10 @@ func (e *edit) dropFile() {
 // that $EDITOR and $PAGER may have arguments; args are $1 and so on.
 func (s *Session) child(ctx context.Context, command string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", command, "sh"}, args...)...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.In, s.Out, s.Err
+	cmd.Stdout, cmd.Stderr = s.Out, s.Err
+	if in, ok := s.In.(*os.File); ok { // any other input would be drained by exec
+		cmd.Stdin = in
+	}
 	return cmd
 }
 

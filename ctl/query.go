@@ -119,7 +119,7 @@ func (q *queryRun) connect(ctx context.Context, c *dcs.Cluster) (*query.Conn, er
 		Host: host, Port: port, User: q.o.User, Database: q.o.Database, Password: q.password, ApplicationName: "Patroni ctl",
 	})
 	if err != nil {
-		return nil, fmt.Errorf("ERROR, SQLSTATE: %s", connectText(err))
+		return nil, fmt.Errorf("ERROR, SQLSTATE: %w", err)
 	}
 	var standby bool
 	switch q.o.Role {
@@ -134,13 +134,6 @@ func (q *queryRun) connect(ctx context.Context, c *dcs.Cluster) (*query.Conn, er
 		return nil, nil
 	}
 	return conn, nil
-}
-
-func connectText(err error) string {
-	if code := query.Code(err); code != "" {
-		return code
-	}
-	return err.Error()
 }
 
 func (q *queryRun) nobody() string {

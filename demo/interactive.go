@@ -68,7 +68,8 @@ func (d *stage) redraw(text string, lines int) int {
 	if lines > 0 {
 		fmt.Fprintf(d.Out, "\x1b[%dA\x1b[J", lines)
 	}
-	d.say("%s", text)
+	// Without wrapping: a narrow terminal must not make more lines of it.
+	d.say("\x1b[?7l%s\x1b[?7h", text)
 	return strings.Count(text, "\n") + 1
 }
 

@@ -130,14 +130,14 @@ func registeredAsOurs(in Input) bool {
 // key, then the end of this agent with the cause (3.3, last table).
 func undoBootstrap(in Input) Decision {
 	if !in.Memory.BootstrapCleaned {
-		return startJob(in, JobSpec{Kind: JobUnbootstrap, Name: string(JobUnbootstrap)}, Reason{Code: BootstrapFailed}).
+		return startJob(in, JobSpec{Kind: JobUnbootstrap, Name: string(JobUnbootstrap)}, Reason{Code: BootstrapFailed, Detail: in.Memory.BootstrapWhy}).
 			saying(Line{Info, "removing initialize key after failed attempt to bootstrap the cluster"})
 	}
 	init := in.Cluster.Initialize
 	if claimedByUs(in) && in.Tried.Initialize == NotTried {
 		return do(in, UnclaimInitialize{Revision: init.Revision}, "let the next member try")
 	}
-	return act(in, Exit{Code: 1}, Reason{Code: BootstrapFailed})
+	return act(in, Exit{Code: 1}, Reason{Code: BootstrapFailed, Detail: in.Memory.BootstrapWhy})
 }
 
 // foreignCluster says whether the system identifier forbids going on (3.1).
@@ -160,7 +160,7 @@ func wrongSystem(in Input) Decision {
 		// A holder does not refresh: its key runs out.
 		return rest(in, Reason{Code: SystemIDInvalid}).noting("the data directory holds no usable PostgreSQL data; reinitialize it with `pgha ctl reinit`")
 	case init != nil && init.SystemID.Valid() && !in.Settings.Pause:
-		return act(in, Exit{Code: 1}, Reason{Code: SystemIDMismatch, Detail: string(init.SystemID) + " != " + string(in.Local.SystemID)}).
+		return act(in, Exit{Code: exitRefused}, Reason{Code: SystemIDMismatch, Detail: string(init.SystemID) + " != " + string(in.Local.SystemID)}).
 			saying(Line{Critical, "system ID mismatch, node " + in.Self + " belongs to a different cluster: " + string(init.SystemID) + " != " + string(in.Local.SystemID)})
 	case init != nil && init.SystemID.Valid():
 		warn := Line{Warning, "system ID has changed while in paused mode. Patroni will exit when resuming unless system ID is reset: " +

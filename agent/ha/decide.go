@@ -15,6 +15,8 @@ func Decide(in Input) Decision {
 	in.Memory = remember(in)
 	in.Finished = nil
 	switch {
+	case in.Local.Superseded:
+		return act(in, Exit{Code: exitRefused}, Reason{Code: Superseded})
 	case in.Shutdown != ShutdownNone:
 		return shuttingDown(in)
 	case in.Memory.Demotion != nil:
@@ -100,7 +102,7 @@ func remember(in Input) Memory {
 func absorb(in Input, m Memory, r JobResult) Memory {
 	switch r.Kind {
 	case JobBootstrap:
-		m.BootstrapDone, m.BootstrapFailed = r.OK, !r.OK
+		m.BootstrapDone, m.BootstrapFailed, m.BootstrapWhy = r.OK, !r.OK, r.Err
 	case JobUnbootstrap:
 		m.BootstrapCleaned = true
 	case JobClone, JobReinit:
@@ -122,6 +124,7 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 		m.Rewind, m.RewindWhy = RewindInitial, ""
 		if !r.OK {
 			m.Rewind = RewindCheck // it may have happened all the same, or half
+			m.RetryAfter = in.Now.Add(retryPause)
 		}
 	case JobRewind:
 		m = absorbRewind(in, m, r)
@@ -130,6 +133,9 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 	}
 	return m
 }
+
+// exitRefused is the exit code for "refused for safety" (rulings 51).
+const exitRefused = 3
 
 // retryPause keeps attempts apart that just failed: a wake-up must not turn
 // them into a hot loop.

@@ -95,6 +95,8 @@ type Local struct {
 	// Adopted: the server was running before this agent started and has not
 	// been started by it since.
 	Adopted bool
+	// Superseded: the guard serves a newer agent; this one has to end.
+	Superseded bool
 	// State and Role as remembered (contract: dcs-layout.md 1.2).
 	State      postgres.State
 	StateSince clock.Instant

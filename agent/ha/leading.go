@@ -48,6 +48,10 @@ func enforcePrimary(in Input) Decision {
 	case in.Local.Role == postgres.RolePromoted:
 		return restFor(in, pollStarting, Reason{Code: Leading}) // promotion in progress
 	}
+	if in.Now.Before(in.Memory.RetryAfter) {
+		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "the promotion failed; next attempt follows"}).
+			noting("the promotion failed; see the log")
+	}
 	code := PromotedWithLock
 	if acquired {
 		code = PromotedByAcquiring

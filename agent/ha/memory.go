@@ -41,6 +41,8 @@ type Memory struct {
 	// registered. BootstrapFailed: it is to be undone; BootstrapCleaned: its
 	// data are out of the way.
 	BootstrapDone, BootstrapFailed, BootstrapCleaned bool
+	// BootstrapWhy is the cause of BootstrapFailed.
+	BootstrapWhy string
 
 	// Paused: the previous cycle was in pause.
 	Paused bool

@@ -99,18 +99,22 @@ func restartAsStandby(in Input, holder bool) Decision {
 		Reason{Code: StartingSecondary})
 }
 
-// afterFailedRewind is rulings 58: the data are half rewritten, perhaps, and
-// never started. They are replaced where that is permitted; else they stay.
+// afterFailedRewind is rulings 58: the directory may be half rewritten, so it
+// is never started. It is cloned anew where that is permitted; else it stays
+// stopped, and says so.
 func afterFailedRewind(in Input, holder bool) Decision {
-	why := in.Memory.RewindWhy
-	source := in.Cluster.LeaderMember()
-	permitted := in.Settings.RemoveOnRewindFailure || in.Settings.RemoveOnDiverged
-	switch {
-	case holder && in.Tried.Release == NotTried:
+	if holder && in.Tried.Release == NotTried {
 		return act(in, ReleaseLeader{}, Reason{Code: ReleasedStartFailed})
-	case permitted && source != nil && source.Name != in.Self && source.ConnURL != "":
-		return startJob(in, JobSpec{Kind: JobReinit, Name: "reinitializing due to diverged timelines", Source: source},
-			Reason{Code: Reinitializing})
+	}
+	why := in.Memory.RewindWhy
+	leader := in.Cluster.LeaderMember()
+	known := leader != nil && leader.Name != in.Self && leader.ConnURL != ""
+	switch permitted := in.Settings.RemoveOnRewindFailure || in.Settings.RemoveOnDiverged; {
+	case permitted && known && !in.Now.Before(in.Memory.RetryAfter):
+		return startJob(in, JobSpec{Kind: JobReinit, Name: "reinitializing due to failed rewind", Source: leader}, Reason{Code: ReinitAfterRewind})
+	case permitted:
+		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "pg_rewind failed; waiting for a leader to clone from"}).
+			noting("pg_rewind failed: " + why + "; to be cloned anew")
 	}
 	return rest(in, Reason{Code: StayStopped, Detail: "not starting PostgreSQL: pg_rewind failed (" + why +
 		"); the data directory may be half rewritten. Re-clone it with `pgha ctl reinit`"}).

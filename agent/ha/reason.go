@@ -72,6 +72,7 @@ const (
 	Restarting            Code = "restart_initiated"
 	Rewinding             Code = "rewinding"
 	Reinitializing        Code = "reinitializing_diverged"
+	ReinitAfterRewind     Code = "reinitializing_failed_rewind"
 	CrashRecovering       Code = "crash_recovering"
 	Changing              Code = "changing_source"
 	// pgha's own.
@@ -87,6 +88,7 @@ const (
 	ShutdownPaused    Code = "shutdown_paused"
 	ShutdownFailed    Code = "shutdown_failed"
 	Detached          Code = "detached"
+	Superseded        Code = "superseded"
 	StoppingRequest   Code = "stopping_on_request"
 	BumpLimit         Code = "too_many_steps"
 )
@@ -151,18 +153,23 @@ var sentences = map[Code]string{
 	NoDCS:                 "DCS is not accessible",
 	Restarting:            "restart initiated",
 	Reinitializing:        "reinitializing due to diverged timelines",
+	ReinitAfterRewind:     "reinitializing due to failed rewind",
 	CrashRecovering:       "doing crash recovery in a single user mode",
 	Changing:              "changing primary_conninfo and restarting",
 	ShutdownPaused:        "Leader key is not deleted and Postgresql is not stopped due paused state",
 	ShutdownFailed:        "PostgreSQL shutdown failed, leader key not removed.",
 	ShutdownDone:          "PostgreSQL is stopped, shutting down",
 	ShuttingDown:          "stopping PostgreSQL before shutting down",
+	Superseded:            "a newer agent has taken this PostgreSQL over; this one ends",
 	Detached:              "detached: PostgreSQL goes on under its guard within the lease",
 }
 
 // String is the sentence: Patroni's where it has one.
 func (r Reason) String() string {
 	if s, ok := sentences[r.Code]; ok {
+		if r.Code == BootstrapFailed && r.Detail != "" {
+			return s + ": " + r.Detail // the line the agent ends with
+		}
 		return s
 	}
 	switch r.Code {

@@ -4,175 +4,327 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 
+	"pgha/internal/clock"
 	"pgha/internal/dcs"
+	"pgha/internal/postgres"
 )
 
-// TestScenarios runs testdata/*.txt: what one member does in one cycle, step
-// by step. The facts are what the cycle sees; the answer is every line it
-// says, every action with its outcome, and the cycle's reason. Re-record with
-// `go test ./agent/ha -run Scenarios -rewrite`, and read the difference.
-//
-// `decide a` is a cycle of member a of the three members a, b and c. Without
-// facts to the contrary all are registered, a runs as a replica at 0/5000000
-// on timeline 1, and nobody leads. facts_test.go lists the words.
-func TestScenarios(t *testing.T) {
+// maxScenarioSteps is the loop's bound on the steps of one cycle: reaching it
+// is a bug in a decision.
+const maxScenarioSteps = 40
+
+// TestScenario runs testdata/*.txt. `cycle a` starts a story at member a with
+// the facts below it; `next` is its next cycle, where only what changed is
+// named. Each prints the steps of one cycle as the loop would run them. The
+// notation is that of scenario_facts_test.go; what is not said holds:
+// members a, b and c, b leads, all at 0/5000000 on timeline 1, answers to
+// writes are "done", members that are not named as peers do not answer.
+// Re-record with `make golden`, then read the diff.
+func TestScenario(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		var s *story
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
-			if d.Cmd != "decide" || len(d.CmdArgs) != 1 {
-				t.Fatalf("%s: want `decide <member>`", d.Pos)
+			switch d.Cmd {
+			case "cycle":
+				self := "a"
+				if len(d.CmdArgs) > 0 {
+					self = d.CmdArgs[0].Key
+				}
+				s = newStory(self)
+			case "next":
+				if s == nil {
+					d.Fatalf(t, "next without a cycle before it")
+				}
+				s.advance()
+			default:
+				d.Fatalf(t, "unknown command %q", d.Cmd)
 			}
-			w, err := parseFacts(d.CmdArgs[0].Key, d.Input)
-			if err != nil {
-				t.Fatalf("%s: %v", d.Pos, err)
+			for _, line := range strings.Split(d.Input, "\n") {
+				if err := s.fact(strings.Fields(line)); err != nil {
+					d.Fatalf(t, "%q: %v", line, err)
+				}
 			}
-			return w.cycle()
+			return s.cycle()
 		})
 	})
 }
 
-// cycle asks until the decision is to rest, as the loop does, and writes down
-// what happens.
-func (w *world) cycle() string {
-	var b strings.Builder
-	for range 40 {
-		d := Decide(w.in)
-		w.in.Memory, w.in.Finished = d.Memory, nil
+// story is one member's life over some cycles.
+type story struct {
+	in Input // facts that hold until changed; Cluster is built from view
+	// view is the cluster in the DCS; after is how it reads once Reload was
+	// asked for.
+	view   view
+	reload []string
+	silent bool // the DCS does not answer reads
+	script script
+	// scripted answers of peers; those in the cluster but not here are silent.
+	peers   map[string]Peer
+	started *JobSpec      // the job of the previous cycle
+	slept   time.Duration // how long the previous cycle rested
+	out     strings.Builder
+}
+
+// script is how this cycle's attempts end.
+type script struct {
+	renew, acquire, release, handOver, failover, initialize, register, config Outcome
+	follow                                                                    FollowOutcome
+	examine                                                                   ExamineOutcome
+	why                                                                       string
+}
+
+func everythingWorks() script {
+	return script{renew: Done, acquire: Done, release: Done, handOver: Done, failover: Done,
+		initialize: Done, register: Done, config: Done, follow: FollowSame, examine: ExamineSame}
+}
+
+const (
+	ownSystemID   = "7000000000000000001"
+	otherSystemID = "7000000000000000002"
+	storyLease    = dcs.LeaseID(7)
+)
+
+func newStory(self string) *story {
+	s := &story{view: newView(), script: everythingWorks(), peers: map[string]Peer{}}
+	s.in = Input{
+		Now: clock.Instant(0).Add(1000 * time.Second), Wall: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC),
+		Self: self, CanBootstrap: true, Lease: storyLease, Settings: storySettings(),
+		Local: Local{SystemID: ownSystemID, Alive: true, State: postgres.StateRunning, Role: postgres.RoleReplica, InRecovery: true,
+			Queried: true, Timeline: 1, Location: 0x5000000, RewindUsable: true, MajorVersion: 15},
+	}
+	s.in.Tags.FailoverPriority = 1
+	return s
+}
+
+// advance goes on to the next cycle: time passes, what was started runs.
+func (s *story) advance() {
+	wait := s.slept
+	if wait == 0 {
+		wait = s.in.Settings.LoopWait
+	}
+	s.pass(wait)
+	s.in.Job, s.in.Finished, s.in.Request = nil, nil, nil
+	if s.started != nil {
+		s.in.Job = &Job{JobSpec: *s.started, Started: s.in.Now.Add(-wait)}
+	}
+	s.script, s.reload = everythingWorks(), nil
+}
+
+func (s *story) pass(d time.Duration) {
+	s.in.Now, s.in.Wall = s.in.Now.Add(d), s.in.Wall.Add(d)
+}
+
+// cycle asks Decide until the cycle ends, and returns the story of it.
+func (s *story) cycle() string {
+	s.out.Reset()
+	s.in.Cluster = nil
+	if !s.silent {
+		s.in.Cluster = s.view.cluster()
+	}
+	s.in.Tried, s.in.Peers = Tried{}, nil
+	if l := s.in.Cluster; l != nil && l.Leader != nil && l.Leader.Name != s.in.Self {
+		s.in.LeaderUntil = 0
+	}
+	before := s.in.Memory
+	if s.in.Finished != nil {
+		s.in.Job, s.started = nil, nil
+	}
+	var d Decision
+	for step := 0; ; step++ {
+		if step == maxScenarioSteps {
+			s.printf("TOO MANY STEPS: %T again and again\n", d.Action)
+			break
+		}
+		d = Decide(s.in)
+		s.in.Memory, s.in.Finished = d.Memory, nil
 		for _, l := range d.Says {
-			fmt.Fprintf(&b, "%s: %s\n", [...]string{"info", "warning", "error", "critical"}[l.Level], l.Text)
+			s.printf("%s: %s\n", levelName(l.Level), l.Text)
 		}
-		switch a := d.Action.(type) {
-		case Rest:
-			if a.Again > 0 {
-				fmt.Fprintf(&b, "rest %v\n", a.Again)
-			} else {
-				b.WriteString("rest\n")
-			}
-		case Exit:
-			fmt.Fprintf(&b, "exit %d\n", a.Code)
-		case StartJob:
-			fmt.Fprintf(&b, "start job: %s\n", describeJob(a.Job))
-		default:
-			b.WriteString(w.act(a) + "\n")
-			continue
+		if s.ends(d) {
+			break
 		}
-		fmt.Fprintf(&b, "%s (%s)\n", d.Reason, d.Reason.Code)
-		if d.Note != "" {
-			fmt.Fprintf(&b, "note: %s\n", d.Note)
-		}
-		return b.String()
+		s.printf("%s%s -> %s", describe(d.Action), because(d.Reason), s.execute(d.Action))
+		s.out.WriteString("\n")
 	}
-	return b.String() + "TOO MANY STEPS\n"
+	s.printf("%s [%s]\n", d.Reason.String(), d.Reason.Code)
+	if d.Note != "" {
+		s.printf("note: %s\n", d.Note)
+	}
+	s.out.WriteString(memoryChanges(s.in.Now, before, s.in.Memory))
+	return s.out.String()
 }
 
-func describeJob(j JobSpec) string {
-	out := j.Name
-	if j.Kind == JobStop {
-		out += " (stop " + string(j.Mode)
-		if j.Checkpoint {
-			out += " after a checkpoint"
+// ends says whether the decision ended the cycle, and notes what is left.
+func (s *story) ends(d Decision) bool {
+	switch a := d.Action.(type) {
+	case Rest:
+		s.slept = a.Again
+		s.started = nil
+		if s.in.Job != nil {
+			s.started = &s.in.Job.JobSpec
 		}
-		out += ")"
+		s.printf("%s\n", describe(a))
+	case Exit:
+		s.printf("%s\n", describe(a))
+	case StartJob:
+		if s.in.Job != nil {
+			s.printf("TWO JOBS: %s runs already\n", s.in.Job.Name)
+		}
+		job := a.Job
+		s.started, s.slept = &job, time.Second
+		s.printf("%s\n", describe(a))
+	default:
+		return false
 	}
-	if j.Source != nil && !strings.Contains(out, j.Source.Name) {
-		out += " from " + j.Source.Name
-	}
-	return out
+	return true
 }
 
-// act does an action in the world of the facts: its outcome is what they say,
-// else success.
-func (w *world) act(a Action) string {
-	t := &w.in.Tried
-	switch a := a.(type) {
+func (s *story) printf(format string, args ...any) { fmt.Fprintf(&s.out, format, args...) }
+
+// execute is the loop's execute with scripted outcomes.
+func (s *story) execute(action Action) string {
+	t, o := &s.in.Tried, s.script
+	switch a := action.(type) {
 	case Reload:
 		t.Reloaded++
-		w.in.Cluster = w.reread()
-		return "read the cluster again"
+		return s.reread()
 	case TouchMember:
 		t.Touched = true
-		return "write the own member key"
+		s.view.add(s.in.Self)
+		s.in.Cluster = s.view.cluster()
+		return "done"
 	case ClaimInitialize:
-		said := "claim initialize: " + w.settle("initialize", &t.Initialize)
-		if t.Initialize == Done { // the cluster is read again with it
-			w.in.Cluster.Initialize = &dcs.Initialize{Lease: w.in.Lease, Revision: 7}
+		t.Initialize = o.initialize
+		if o.initialize == Done {
+			s.view.initialize = "mine"
+			s.in.Cluster = s.view.cluster()
 		}
-		return said
+		return outcomeName(o.initialize)
 	case UnclaimInitialize:
-		return "delete initialize: " + w.settle("initialize", &t.Initialize)
+		t.Initialize = o.initialize
+		return outcomeName(o.initialize)
 	case PutSystemID:
-		return "write the system identifier: " + w.settle("initialize", &t.Initialize)
-	case RegisterCluster:
-		return "register the new cluster: " + w.settle("register", &t.Register)
-	case RestoreConfig:
-		return "restore config: " + w.settle("config", &t.Config)
-	case RenewLeader:
-		return "renew the leader key: " + w.settle("renew", &t.Renew)
-	case AcquireLeader:
-		return "create the leader key: " + w.settle("acquire", &t.Acquire)
-	case ReleaseLeader:
-		return "release the leader key: " + w.settle("release", &t.Release)
-	case HandOver:
-		return "hand the leader key to " + a.To.Name + ": " + w.settle("handover", &t.HandOver)
-	case ClearFailover:
-		return "clear failover: " + w.settle("failover", &t.Failover)
-	case RewriteFailover:
-		return "rewrite failover without its leader: " + w.settle("failover", &t.Failover)
-	case WriteHistory:
-		t.History = true
-		return fmt.Sprintf("write history, %d rows", len(a.Rows))
-	case AskPeers:
-		return w.ask(a)
-	case Follow:
-		t.Follow = w.follow
-		if a.Source == nil {
-			return "follow nobody"
+		t.Initialize = o.initialize
+		if o.initialize == Done {
+			s.view.initialize = string(a.ID)
+			s.in.Cluster = s.view.cluster()
 		}
-		return "follow " + a.Source.Name
+		return outcomeName(o.initialize)
+	case RegisterCluster:
+		t.Register = o.register
+		return outcomeName(o.register)
+	case RestoreConfig:
+		t.Config = o.config
+		s.view.badConfig = s.view.badConfig && o.config != Done
+		s.in.Cluster = s.view.cluster()
+		return outcomeName(o.config)
+	case AskPeers:
+		s.in.Peers = s.answers(a.Members)
+		return peersText(s.in.Peers)
+	}
+	return s.executeLead(action)
+}
+
+// executeLead is what concerns the leader key and this machine.
+func (s *story) executeLead(action Action) string {
+	t, o := &s.in.Tried, s.script
+	switch a := action.(type) {
+	case RenewLeader:
+		t.Renew = o.renew
+		s.lead(o.renew)
+		return outcomeName(o.renew)
+	case AcquireLeader:
+		t.Acquire = o.acquire
+		s.lead(o.acquire)
+		if o.acquire == Done {
+			s.view.leader = s.in.Self
+		}
+		return outcomeName(o.acquire)
+	case ReleaseLeader:
+		t.Release, s.in.LeaderUntil = o.release, 0
+		if o.release == Done {
+			s.view.leader = ""
+		}
+		return outcomeName(o.release)
+	case HandOver:
+		t.HandOver = o.handOver
+		if o.handOver == Done {
+			s.view.leader, s.view.failover, s.in.LeaderUntil = a.To.Name, nil, 0
+		}
+		return outcomeName(o.handOver)
+	case ClearFailover:
+		t.Failover = o.failover
+		if o.failover == Done {
+			s.view.failover = nil
+		}
+		return outcomeName(o.failover)
+	case RewriteFailover:
+		t.Failover, s.view.failover = o.failover, &a.Request
+		return outcomeName(o.failover)
+	case WriteHistory:
+		t.History, s.view.history = true, a.Rows
+		return "done"
+	case Follow:
+		t.Follow = o.follow
+		return followName(o.follow)
 	case Examine:
-		t.Examine, t.ExamineWhy = w.examine, "at 0/5000000, the leader left timeline 1 at 0/4000000"
-		return "compare histories with " + a.Leader.Name + ": " + [...]string{"", "same", "diverged", "undecided"}[w.examine]
+		t.Examine, t.ExamineWhy = o.examine, o.why
+		return examineName(o.examine)
 	case SyncSlots:
 		t.Slots = true
-		return "slots for" + slotNames(a.Want)
+		return "done"
 	case CancelJob:
-		job := *w.in.Job
+		job := *s.in.Job
+		if job.Canceled {
+			s.out.WriteString("CANCELLED TWICE\n")
+		}
 		job.Canceled = true
-		w.in.Job = &job
-		return "cancel " + job.Name
+		s.in.Job = &job
+		return "asked"
 	case SetRole:
-		w.in.Local.Role = a.Role
-		return "role is " + string(a.Role)
+		s.in.Local.Role = a.Role
+		return "done"
 	case Answer:
-		t.Answered, w.in.Request = true, nil
-		return fmt.Sprintf("answer %d %s", a.Code, a.Text)
+		t.Answered, s.in.Request = true, nil
+		return "answered"
 	}
-	return fmt.Sprintf("%T", a)
+	return fmt.Sprintf("NOT EXECUTABLE %T", action)
 }
 
-func slotNames(want []SlotWant) string {
-	out := ""
-	for _, s := range want {
-		out += " " + s.Name
+// lead keeps the own clock's view of the lease.
+func (s *story) lead(o Outcome) {
+	switch o {
+	case Done:
+		s.in.LeaderUntil = s.in.Now.Add(s.in.Settings.TTL)
+	case Refused:
+		s.in.LeaderUntil = 0
+	}
+}
+
+func (s *story) reread() string {
+	if len(s.reload) == 1 && s.reload[0] == "silent" {
+		s.in.Cluster = nil
+		return "silent"
+	}
+	if err := s.view.set(s.reload); err != nil {
+		return err.Error()
+	}
+	s.in.Cluster = s.view.cluster()
+	return "leader=" + orDash(s.view.leader)
+}
+
+func (s *story) answers(members []dcs.Member) []Peer {
+	out := []Peer{}
+	for _, m := range members {
+		if p, ok := s.peers[m.Name]; ok {
+			out = append(out, p)
+			continue
+		}
+		out = append(out, Peer{Name: m.Name, Fault: "no answer"})
 	}
 	return out
-}
-
-func (w *world) ask(a AskPeers) string {
-	names, slow := []string{}, ""
-	w.in.Peers = []Peer{}
-	for _, m := range a.Members {
-		names = append(names, m.Name)
-		p, known := w.peers[m.Name]
-		if !known {
-			p = Peer{Name: m.Name, Fault: "no answer"}
-		}
-		w.in.Peers = append(w.in.Peers, p)
-	}
-	if a.Slow != "" {
-		slow = ", " + a.Slow + " at most briefly"
-	}
-	return "ask " + strings.Join(names, ", ") + slow
 }

@@ -215,7 +215,7 @@ func (c check) ready() (code int, reason string) {
 
 // refreshBudget bounds the wait for PostgreSQL of one request: a frozen
 // server gives "unknown", not silence (section 18, 7).
-const refreshBudget = 2 * time.Second
+const refreshBudget = 2500 * time.Millisecond
 
 // How old the facts of an answer may be (rulings 28). Peers in the leader race
 // compare positions of /patroni, where a second can be much WAL.

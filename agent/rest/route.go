@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"time"
+
+	"pgha/internal/postgres"
 )
 
 // call is one request on its way through a handler.
@@ -97,10 +100,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		own.Handle(w, r)
 		return
 	}
-	a := s.answer(c)
+	a := s.answerSafely(c)
 	s.write(w, r, a)
 	s.log.Debug(fmt.Sprintf("API thread: %s %q %d - latency: %.3f ms",
 		r.RemoteAddr, r.Method+" "+r.RequestURI+" "+r.Proto, a.code, float64(time.Since(begin).Microseconds())/1000))
+}
+
+// answerSafely turns a broken invariant in one handler into one bad answer:
+// the agent must not lose its other parts to it, and load balancers take a
+// closed connection for a dead machine.
+func (s *Server) answerSafely(c *call) (a answer) {
+	defer func() {
+		if broken := recover(); broken != nil {
+			s.log.Error("REST handler", "err", broken, "method", c.r.Method, "path", c.path, "stack", string(debug.Stack()))
+			a = textAnswer(http.StatusInternalServerError, "internal error, see the log of the member")
+		}
+	}()
+	return s.answer(c)
 }
 
 func (s *Server) answer(c *call) answer {
@@ -226,5 +242,16 @@ func (s *Server) fresh(ctx context.Context, maxAge time.Duration) *Status {
 	}
 	ctx, cancel := context.WithTimeout(ctx, refreshBudget)
 	defer cancel()
-	return s.backend.Refresh(ctx, maxAge)
+	status := s.backend.Refresh(ctx, maxAge)
+	if status.Server == nil || s.clock.Now().Sub(status.At) <= maxAge+refreshBudget {
+		return status
+	}
+	// PostgreSQL does not answer and the agent has not noticed yet. What it
+	// said before says nothing of now: a frozen replica is not a good one.
+	silent := *status
+	silent.Server = nil
+	if silent.State == postgres.StateRunning {
+		silent.State = postgres.StateUnknown
+	}
+	return &silent
 }

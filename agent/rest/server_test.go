@@ -277,3 +277,39 @@ func TestOwnRoute(t *testing.T) {
 		t.Errorf("another path: %d", code)
 	}
 }
+
+// frozenAgent never learns anything new, as with a stopped PostgreSQL.
+type frozenAgent struct{ testAgent }
+
+func (a *frozenAgent) Refresh(context.Context, time.Duration) *Status { return a.Snapshot() }
+
+// TestFrozenPostgres: what PostgreSQL said long ago does not keep a replica
+// in the load balancer, and does not take the leader out of it.
+func TestFrozenPostgres(t *testing.T) {
+	a := &frozenAgent{testAgent{status: replica(clock.Now()), cluster: twoMembers(), changed: make(chan struct{})}}
+	a.status.At = clock.Now().Add(-time.Minute)
+	a.status.LeaseUntil = clock.Now().Add(time.Minute)
+	_, url := start(t, &a.testAgent, func(o *Options) { o.Backend = a })
+	for path, want := range map[string]int{"/health": 503, "/replica": 503, "/primary": 200, "/patroni": 200} {
+		code, body := ask(t, http.MethodGet, url+path, "")
+		if code != want {
+			t.Errorf("GET %s: %d, want %d", path, code, want)
+		}
+		if path != "/primary" && !strings.HasPrefix(body, `{"state": "unknown", "role": "replica", "dcs_last_seen"`) {
+			t.Errorf("GET %s: %s", path, body)
+		}
+	}
+}
+
+// TestPanic: one broken handler is one bad answer.
+func TestPanic(t *testing.T) {
+	a := well()
+	a.do = func(Request) Result { panic("broken") }
+	_, url := start(t, a, nil)
+	if code, _ := ask(t, http.MethodPost, url+"/reload", ""); code != 500 {
+		t.Errorf("%d", code)
+	}
+	if code, _ := ask(t, http.MethodGet, url+"/primary", ""); code != 200 {
+		t.Errorf("afterwards: %d", code)
+	}
+}

@@ -13,13 +13,36 @@ func InitialDynamic(local *Local) map[string]any {
 	if misplaced := bootstrap.mapOf("postgresql"); misplaced != nil {
 		doc["postgresql"] = mergedUnder(misplaced, mapAt(doc, "postgresql"))
 	}
-	// A rejected document is written as it stands, as the reference does:
-	// what cannot be read is then reported with the key.
+	// One value that cannot be read would have the whole document rejected:
+	// the access rules and parameters of a new cluster, too. It is left out,
+	// as the finding about it says (docs/differences.md).
+	leaveOutUnreadable(doc)
 	d, err := ParseDynamic(doc, nil)
 	if err != nil {
 		return doc
 	}
 	return d.Accepted
+}
+
+// leaveOutUnreadable removes what rejects a document (contract: config.md 1.4).
+func leaveOutUnreadable(doc map[string]any) {
+	for _, key := range []string{"ttl", "loop_wait", "retry_timeout"} {
+		if value, there := doc[key]; there {
+			if _, ok := integer(value, "s"); !ok {
+				delete(doc, key)
+			}
+		}
+	}
+	for _, key := range []string{"postgresql", "standby_cluster"} {
+		if _, isMap := doc[key].(map[string]any); !isMap && truthy(doc[key]) {
+			delete(doc, key)
+		}
+	}
+	if section, isMap := doc["postgresql"].(map[string]any); isMap && section["parameters"] != nil {
+		if _, isMap := section["parameters"].(map[string]any); !isMap {
+			delete(section, "parameters")
+		}
+	}
 }
 
 // mergedUnder puts a map over another one, recursively.

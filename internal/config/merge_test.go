@@ -286,6 +286,19 @@ func TestInitialDynamic(t *testing.T) {
 	}
 }
 
+// One unreadable value must not take the rest of a new cluster's
+// configuration with it.
+func TestInitialDynamicLeavesUnreadableOut(t *testing.T) {
+	l, err := loadText(t, "bootstrap:\n  dcs: {ttl: abc, loop_wait: 2, retry_timeout: 3, standby_cluster: x, postgresql: {parameters: 5, pg_hba: [local all all peer]}}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"loop_wait": 2, "retry_timeout": 3, "postgresql": map[string]any{"pg_hba": []any{"local all all peer"}}}
+	if got := InitialDynamic(l); !EqualText(got, want) {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestCustomBootstrap(t *testing.T) {
 	l, err := loadText(t, "bootstrap:\n  method: walg\n  walg: {command: /bin/x y, from: latest, keep_existing_recovery_conf: true}\n")
 	if err != nil {

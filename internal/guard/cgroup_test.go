@@ -101,12 +101,16 @@ func TestResidentSize(t *testing.T) {
 	for range 200 { // two hundred renewals
 		a.must("arm 60000")
 	}
-	const limit = 5 << 10
+	const limit, private = 6 << 10, 2 << 10
 	for name, pid := range map[string]int{"guard": guardPID, "undertaker": a.number("UndertakerPID")} {
 		rss, pss := kilobytes(pid, "VmRSS:", "status"), kilobytes(pid, "Pss:", "smaps_rollup")
 		t.Logf("%s: %d kB resident, %d kB proportional; locked memory: %s; oom: %s", name, rss, pss, a.value("MemoryLockNote"), a.value("OOMNote"))
 		if rss == 0 || rss > limit {
 			t.Errorf("%s: %d kB resident, limit %d", name, rss, limit)
+		}
+		// The rest is the program's file, shared with the agent's process.
+		if anon := kilobytes(pid, "RssAnon:", "status"); anon > private {
+			t.Errorf("%s: %d kB of its own, limit %d", name, anon, private)
 		}
 	}
 	a.must("kill")

@@ -217,6 +217,23 @@ func (g *guard) enterGroups() {
 	}
 }
 
+// freshGroup makes PostgreSQL's cgroup anew before a start. Linux (seen on
+// 6.18) kills at once whatever is cloned into a group that cgroup.kill was used
+// on before: by us, a predecessor, its undertaker or the agent's sweep. A group
+// that still holds a process cannot be removed and stays as it is.
+func (g *guard) freshGroup() {
+	if g.groupFD < 0 || syscall.Rmdir(g.group) != nil {
+		return
+	}
+	fd, err := makeGroup(g.group)
+	if err != nil {
+		g.dropGroup(err.Error())
+		return
+	}
+	syscall.Close(g.groupFD)
+	g.groupFD = fd
+}
+
 // dropGroup gives the cgroup up; the process walk goes on without it.
 func (g *guard) dropGroup(why string) {
 	syscall.Close(g.groupFD)
@@ -225,49 +242,6 @@ func (g *guard) dropGroup(why string) {
 	if g.tree != nil {
 		g.tree.group = ""
 	}
-}
-
-// lockMemory keeps the guard's pages in memory. ONFAULT: without it Go's
-// reservations would be faulted in (42 MB against 3). Future mappings are
-// locked only where no limit can make a mapping fail: that would end us.
-func lockMemory() (note string) {
-	var limit syscall.Rlimit
-	err := syscall.Getrlimit(rlimitMemlock, &limit)
-	if err == nil && limit.Cur == rlimitInfinity {
-		if err = syscall.Mlockall(mclCurrent | mclFuture | mclOnfault); err == nil {
-			return "all"
-		}
-	}
-	if err = syscall.Mlockall(mclCurrent | mclOnfault); err == nil {
-		return "current"
-	}
-	return "no: " + err.Error()
-}
-
-const oomFile = "/proc/self/oom_score_adj"
-
-// lowerOOM takes the guard out of the kernel's choice when memory runs out.
-func (g *guard) lowerOOM() {
-	text, err := readSmall(oomFile, 64)
-	if err != nil {
-		g.oomNote = "unknown: " + err.Error()
-		return
-	}
-	g.oomBefore, _ = cutLine(text)
-	if err := writeSmall(oomFile, "-1000"); err != nil {
-		g.oomNote = g.oomBefore + " (-1000: " + err.Error() + ")"
-		return
-	}
-	g.oomLowered, g.oomNote = true, "-1000"
-}
-
-// ordinaryOOM puts the inherited value back while PostgreSQL is forked, which
-// must not become unkillable with us, and returns how to lower it again.
-func (g *guard) ordinaryOOM() func() {
-	if !g.oomLowered || writeSmall(oomFile, g.oomBefore) != nil {
-		return func() {}
-	}
-	return g.lowerOOM
 }
 
 // tellStarter writes the one line to the pipe of the process that started us.

@@ -149,16 +149,18 @@ func TestAllFrozen(t *testing.T) {
 	t.Parallel()
 	b := newBox(t)
 	a := b.agent()
-	guardPID, postgres := b.startPrimary(a, 5000)
+	guardPID, postgres := b.startPrimary(a, 60000)
 	limit := clock.Now().Add(5 * time.Second)
+	a.must("shorten 5000")
 	p := b.pipeline()
 	undertaker := a.number("UndertakerPID")
 	for _, pid := range []int{a.cmd.Process.Pid, guardPID, undertaker} {
 		must(t, syscall.Kill(pid, syscall.SIGSTOP))
 	}
-	b.until("everything has ended", limit, func() bool {
-		return !alive(postgres) && !alive(undertaker) && len(b.tree()) == 0
-	})
+	b.until("the kernel's timer ends guard and postmaster", limit, func() bool { return !alive(postgres) && !alive(guardPID) })
+	t.Logf("guard and postmaster ended %v before the lease ends", limit.Sub(clock.Now()))
+	b.until("the undertaker ends the rest", limit, func() bool { return len(b.tree()) == 0 })
+	b.until("the undertaker ends", soon(), func() bool { return !alive(undertaker) })
 	p.judge(t, limit)
 }
 

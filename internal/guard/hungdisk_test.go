@@ -122,6 +122,46 @@ func TestGuardHangsInPromote(t *testing.T) {
 	}
 }
 
+// The disk comes back between the first stage and the kernel's timer: the
+// promotion that waited for it is too late, and ends in a kill.
+func TestPromoteOnSlowDisk(t *testing.T) {
+	t.Parallel()
+	b, freeze, thaw := newFrozenBox(t)
+	b.standby()
+	a := b.agent()
+	guardPID, _ := strconv.Atoi(a.must("spawn 1"))
+	postgres, _ := strconv.Atoi(a.must("start standby"))
+	b.awaitSQL("select pg_is_in_recovery()", "t")
+	freeze()
+	armed := clock.Now()
+	a.must("arm 5000")
+	conn, err := net.Dial("unix", b.dir+"/state/guard.sock")
+	must(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprint(conn, "hello 1 1\npromote 0\n")
+	must(t, err)
+	b.until("between the stages", armed.Add(5*time.Second), func() bool { return clock.Now().After(armed.Add(3200 * time.Millisecond)) })
+	thaw()
+	b.until("everything has ended", armed.Add(5*time.Second), func() bool { return !alive(postgres) && len(b.tree()) == 0 })
+	b.until("the guard ends", soon(), func() bool { return !alive(guardPID) })
+	answers := make([]byte, 4096)
+	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	n := 0
+	for n < len(answers) {
+		m, err := conn.Read(answers[n:])
+		n += m
+		if err != nil {
+			break
+		}
+	}
+	if !strings.Contains(string(answers[:n]), "\nerror deadline ") {
+		t.Errorf("answers: %s", answers[:n])
+	}
+	if _, err := os.Stat(b.dir + "/data/standby.signal"); err != nil {
+		t.Errorf("promoted: %v", err)
+	}
+}
+
 // A server that does not obey the fast stop (here its postmaster is stopped,
 // its backends are not) is killed a stage later, still before the deadline.
 func TestKillStage(t *testing.T) {

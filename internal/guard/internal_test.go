@@ -101,6 +101,23 @@ func TestStatusKillPending(t *testing.T) {
 	}
 }
 
+func TestProgramPages(t *testing.T) {
+	const exe = "/usr/bin/pgha"
+	for line, want := range map[string]uint64{
+		"00400000-00e46000 r-xp 00000000 fe:00 10018317                           /usr/bin/pgha": 0xa46000,
+		"00e46000-01a0a000 r--p 00a46000 fe:00 10018317                           /usr/bin/pgha": 0xbc4000,
+		"01a0a000-01ac8000 rw-p 0160a000 fe:00 10018317                           /usr/bin/pgha": 0,
+		"55d000400000-55d000e46000 r-xp 00000000 fe:00 10018317                   /usr/bin/pgha": 0,
+		"00400000-00e46000 r-xp 00000000 fe:00 10018317                           /usr/bin/else": 0,
+		"7fd5b24a0000-7fd5b2600000 rw-p 00000000 00:00 0":                                        0,
+		"": 0,
+	} {
+		if _, n, ok := programPages(line, exe); ok != (want > 0) || ok && n != want {
+			t.Errorf("%q: %#x %v, want %#x", line, n, ok, want)
+		}
+	}
+}
+
 func TestFindGroup(t *testing.T) {
 	const (
 		hybrid = "32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n" +

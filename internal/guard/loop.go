@@ -101,16 +101,23 @@ func (g *guard) enforce(now int64) {
 	}
 	switch {
 	case now >= KillAt(l.deadline, l.ttl):
-		g.stage = StageKill
-		g.kill()
-		g.event("fired kill " + formatInt(now))
-		say("lease deadline: PostgreSQL is killed, " + ago(l.deadline-now) + " before the lease ends")
+		g.killForLease(now)
 	case g.stage == StageNone && now >= FastStopAt(l.deadline, l.ttl):
 		g.stage = StageFast
 		g.requestStop("fast")
 		g.event("fired fast " + formatInt(now))
 		say("lease deadline: PostgreSQL is stopped fast, " + ago(l.deadline-now) + " before the lease ends")
 	}
+}
+
+// killForLease is the kill stage: due, or brought forward because a server
+// became writable too late.
+func (g *guard) killForLease(now int64) {
+	left := g.lease.deadline - now
+	g.stage = StageKill
+	g.kill()
+	g.event("fired kill " + formatInt(now))
+	say("lease deadline: PostgreSQL is killed, " + ago(left) + " before the lease ends")
 }
 
 // ago writes nanoseconds as milliseconds.

@@ -90,6 +90,7 @@ func (g *guard) startServer(mode string, c command) (code, text string) {
 	pidfd := -1
 	attr := &syscall.ProcAttr{Dir: c.dir, Env: c.env, Files: []uintptr{0, 1, 2},
 		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd}}
+	g.freshGroup()
 	if g.groupFD >= 0 {
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, g.groupFD
 	}
@@ -111,7 +112,7 @@ func (g *guard) startServer(mode string, c command) (code, text string) {
 	p, _ := readProcess(pid) // our child: there until we reap it
 	g.server = server{mode: mode, pid: pid, pidfd: pidfd, start: p.start}
 	if mode == ModePrimary && !g.lease.mayAct(bootNow()) {
-		g.kill()
+		g.killForLease(bootNow())
 		return codeDeadline, "the deadline's first stage passed while starting: killed"
 	}
 	return "", ""
@@ -225,26 +226,28 @@ func (g *guard) promote(mode string) (code, text string) {
 	case !may():
 		return codeDeadline, "the first stage of the deadline has passed"
 	}
+	before := g.server.mode
+	g.server.mode = mode
 	file := g.tree.path + "/promote"
 	fd, err := syscall.Open(file, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_TRUNC|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
+		g.server.mode = before
 		return codeRefused, file + ": " + err.Error()
 	}
 	syscall.Close(fd)
-	if !may() { // the disk took its time
-		syscall.Unlink(file)
-		return codeDeadline, "the first stage of the deadline has passed"
-	}
-	before := g.server.mode
-	g.server.mode = mode
-	if err := g.server.signal(syscall.SIGUSR1); err != nil {
-		syscall.Unlink(file)
-		g.server.mode = before
-		return codeNoServer, "signal: " + err.Error()
+	// From here on the promotion can happen: the postmaster looks for the file
+	// at any SIGUSR1, its own children's too. If time has passed, on a slow
+	// disk or while we were stopped, taking the file back is not enough.
+	if may() {
+		err = g.server.signal(syscall.SIGUSR1)
 	}
 	if !may() {
-		g.kill()
+		g.killForLease(bootNow())
 		return codeDeadline, "the deadline's first stage passed while promoting: killed"
+	}
+	if err != nil {
+		syscall.Unlink(file)
+		return codeNoServer, "signal: " + err.Error()
 	}
 	return "", ""
 }

@@ -99,9 +99,12 @@ func (a *strikeAgent) do(verb string, args []string) (string, error) {
 			a.c = c
 		}
 		return "", err
-	case "arm": // milliseconds of ttl
+	case "arm", "shorten": // milliseconds of ttl
 		ttl := time.Duration(number(0)) * time.Millisecond
 		deadline := clock.Now().Add(ttl)
+		if verb == "shorten" {
+			return strconv.FormatInt(int64(deadline), 10), a.c.Shorten(ctx, deadline, ttl)
+		}
 		return strconv.FormatInt(int64(deadline), 10), a.c.Arm(ctx, deadline, ttl)
 	case "disarm":
 		return "", a.c.Disarm(ctx)

@@ -49,6 +49,21 @@ func parseInt(s string) (n int64, ok bool) {
 	return int64(u), true
 }
 
+// parseHex reads lower-case hexadecimal digits.
+func parseHex(s string) (n uint64, ok bool) {
+	if s == "" || len(s) > 16 {
+		return 0, false
+	}
+	for i := 0; i < len(s); i++ {
+		d := unhex(s[i])
+		if d > 15 {
+			return 0, false
+		}
+		n = n<<4 | uint64(d)
+	}
+	return n, true
+}
+
 // fields splits at runs of spaces.
 func fields(s string) []string {
 	var words []string

@@ -92,6 +92,9 @@ func (s *Server) roleByFiles(ctx context.Context) (postgres.Role, error) {
 // by environment or in our file, the controlled parameters, and on a standby
 // the recovery parameters, which become those in force.
 func (s *Server) adoptSettings(ctx context.Context) error {
+	s.mu.Lock()
+	p := s.postmaster
+	s.mu.Unlock()
 	adopted, recovery := map[string]string{}, map[string]string{}
 	err := s.withLocal(ctx, func(c *pgx.Conn) error {
 		rows, err := c.Query(ctx, `SELECT lower(name), current_setting(name), COALESCE(source, ''), COALESCE(sourcefile, '')
@@ -118,11 +121,28 @@ func (s *Server) adoptSettings(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.adopted = adopted
+	if s.postmaster != p || s.deed != "" {
+		return nil // overtaken: what is done now knows better
+	}
+	s.settingsOf, s.adopted = p, adopted
 	// A promoted primary still has them in its file. Taking them out of it
 	// would make the server complain that they need a restart.
 	s.recovery = recovery
 	return nil
+}
+
+// adoptLate reads the settings of a server that did not answer when it was
+// found, or was started behind our back.
+func (s *Server) adoptLate(ctx context.Context) {
+	s.mu.Lock()
+	known := s.settingsOf == s.postmaster || s.deed != ""
+	s.mu.Unlock()
+	if known {
+		return
+	}
+	if err := s.adoptSettings(ctx); err != nil {
+		s.log.Warn("settings of a server found running", "err", err)
+	}
 }
 
 // AdoptedSettings are the settings a server found running was given, by name

@@ -101,6 +101,9 @@ func (s *Server) computePending(ctx context.Context) (map[string]postgres.Change
 	for k, v := range s.parameters() {
 		wanted[strings.ToLower(k)] = v
 	}
+	for name := range s.Rejected() {
+		delete(wanted, name)
+	}
 	var rows []setting
 	var inFiles map[string]string
 	err := s.withLocal(ctx, func(c *pgx.Conn) error {

@@ -252,6 +252,7 @@ func diverged(t *testing.T, a, b *node) {
 	if r, err := b.Rewind(ctx, gone); err == nil || r.Outcome != RewindLeaderGone || r.HalfRewound {
 		t.Fatalf("rewind from nobody: %+v, %v", r, err)
 	}
+	cutShort(t, a, b)
 	if r, err := b.Rewind(ctx, a.source()); err != nil || r.Outcome != RewindDone {
 		t.Fatalf("rewind: %+v, %v", r, err)
 	}
@@ -268,6 +269,25 @@ func diverged(t *testing.T, a, b *node) {
 	if d, err := b.Examine(ctx, a.source()); err != nil || d.Verdict != postgres.NotNeeded {
 		t.Fatalf("examine b after the rewind: %+v, %v", d, err)
 	}
+}
+
+// cutShort: a pg_rewind that dies after it has begun to change files leaves a
+// directory that is not started. Contract: rulings 58; pitfalls 120.
+func cutShort(t *testing.T, a, b *node) {
+	ctx := within(t, 20*time.Second)
+	script := filepath.Join(b.dir, "dying_rewind")
+	must(t, os.WriteFile(script, []byte("#!/bin/sh\necho 'pg_rewind: need to copy 30 MB' >&2\nexit 1\n"), 0o700))
+	broken := b.eff
+	broken.BinName = map[string]string{"pg_rewind": script}
+	b.Configure(broken, b.dyn)
+	r, err := b.Rewind(ctx, a.source())
+	if err == nil || r.Outcome != RewindFailed || !r.HalfRewound || !b.observe().HalfRewound {
+		t.Fatalf("rewind cut short: %+v, %v", r, err)
+	}
+	if _, err := b.Start(ctx, StartOptions{Role: postgres.RoleReplica, Recovery: b.follow(a)}); !errors.Is(err, ErrHalfRewound) {
+		t.Fatalf("start of a half rewound directory: %v", err)
+	}
+	b.Configure(b.eff, b.dyn)
 }
 
 // leftOf lists processes in the data directory, which a start would trip over.

@@ -119,6 +119,7 @@ func (s *Server) forgetSystem() {
 	s.control = controlCache{}
 	s.recovery = nil
 	s.serverVer = 0
+	s.check = confCheck{}
 }
 
 // toolCache remembers what the binaries say of themselves.

@@ -41,7 +41,7 @@ func (s *Server) WriteFiles(ctx context.Context) (changed bool, err error) {
 	s.mu.Lock()
 	recovery := s.recovery
 	s.mu.Unlock()
-	conf := postgres.RenderConf(postgres.RenderInput{
+	conf := s.accepted(ctx, postgres.RenderInput{
 		Version: version, CustomConf: eff.CustomConf, BaseName: eff.ConfigBaseName,
 		Parameters: params, Recovery: recovery,
 		HbaFile: s.configPath("pg_hba.conf"), IdentFile: s.configPath("pg_ident.conf"),

@@ -331,6 +331,15 @@ func TestAdopt(t *testing.T) {
 		t.Fatalf("start of a running server: %s, %v", got, err)
 	}
 	must(t, second.Stop(ctx, StopOptions{}))
+	// One that was started behind our back is noticed, its settings are read.
+	n.start(StartOptions{Role: postgres.RolePrimary})
+	if o := second.Observe(ctx); o.State != postgres.StateRunning || second.AdoptedSettings()["max_connections"] != "30" {
+		t.Fatalf("started behind our back: %+v, settings %v", o, second.AdoptedSettings())
+	}
+	must(t, n.Stop(ctx, StopOptions{}))
+	if o := second.Observe(ctx); o.State != postgres.StateCrashed {
+		t.Fatalf("stopped behind our back: %+v", o)
+	}
 	third := n.open()
 	if a, err = third.Adopt(ctx); err != nil || a.Running || third.Role() != postgres.RoleDemoted {
 		t.Fatalf("adopt a stopped primary: %+v, %v, role %s", a, err, third.Role())
@@ -359,16 +368,39 @@ func TestStartFails(t *testing.T) {
 	n.primary()
 	must(t, n.Stop(within(t, 20*time.Second), StopOptions{}))
 	bad := n.eff
-	bad.Parameters = map[string]string{"shared_buffers": "1B"}
+	bad.Parameters = maps.Clone(n.eff.Parameters)
+	bad.Parameters["listen_addresses"] = "203.0.113.1" // nobody has it
 	n.Configure(bad, n.dyn)
 	r, err := n.Start(within(t, 20*time.Second), StartOptions{Role: postgres.RolePrimary})
-	if r != StartFailed || !errors.Is(err, ErrNotRunning) {
+	if r != StartFailed || !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), "start PostgreSQL") {
 		t.Fatalf("start: %s, %v", r, err)
 	}
 	if st, _ := n.State(); st != postgres.StateStartFailed {
 		t.Fatalf("state %s", st)
 	}
-	if !strings.Contains(err.Error(), "start PostgreSQL") {
-		t.Fatalf("error %q", err)
+}
+
+// What the server refuses is left out; it starts. Contract: config.md 5.3;
+// pitfalls 155.
+func TestRefusedParameters(t *testing.T) {
+	n := newNode(t, clusterDir(t), "a")
+	refused := map[string]string{"no_such_parameter": "1", "work_mem": "10XB", "fsyncc": "off", "TimeZone": "Mars/Base", "shared_buffers": "1B"}
+	good := maps.Clone(n.eff.Parameters)
+	n.eff.Parameters = maps.Clone(good)
+	maps.Copy(n.eff.Parameters, refused)
+	n.eff.Parameters["some.extension"] = "x"
+	n.Configure(n.eff, n.dyn)
+	n.primary()
+	if got := n.Rejected(); len(got) != len(refused) || got["timezone"] != "Mars/Base" {
+		t.Fatalf("rejected %v, want %v", got, refused)
+	}
+	if got := n.sql("SELECT current_setting('some.extension')"); got != "x" {
+		t.Fatalf("some.extension = %q", got)
+	}
+	if a, err := n.ApplyConfig(within(t, 20*time.Second), false); err != nil || a.Changed || len(a.Pending) != 0 {
+		t.Fatalf("apply: %+v, %v", a, err)
+	}
+	if left, _ := filepath.Glob(n.dataDir() + "/*check*"); len(left) != 0 {
+		t.Fatalf("left behind: %v", left)
 	}
 }

@@ -107,8 +107,10 @@ type node struct {
 	name string
 	dir  string // the member's directory; data below it
 	port int
-	eff  config.Effective
-	dyn  config.Dynamic
+	// confDir is config_dir; empty: the data directory.
+	confDir string
+	eff     config.Effective
+	dyn     config.Dynamic
 }
 
 // newNode makes a member of the cluster whose files live in root.
@@ -133,6 +135,12 @@ func newNode(t *testing.T, root, name string) *node {
 		PgHBA: []string{"local all postgres peer", "host replication repl 127.0.0.1/32 scram-sha-256",
 			"host all rewinder,repl 127.0.0.1/32 scram-sha-256", "local replication repl scram-sha-256"},
 	}
+	if name == "b" { // one member's configuration lives elsewhere
+		n.confDir = filepath.Join(n.dir, "conf")
+		if err := os.Mkdir(n.confDir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	n.Server = n.open()
 	t.Cleanup(func() { n.Kill() })
 	return n
@@ -143,7 +151,7 @@ func newNode(t *testing.T, root, name string) *node {
 func (n *node) open() *Server {
 	n.t.Helper()
 	local := &config.Local{Scope: "demo", Name: n.name, PostgreSQL: config.PostgreSQL{
-		Listen: "127.0.0.1", Port: n.port, DataDir: filepath.Join(n.dir, "data"), PgPass: filepath.Join(n.dir, "pgpass"),
+		Listen: "127.0.0.1", Port: n.port, DataDir: filepath.Join(n.dir, "data"), PgPass: filepath.Join(n.dir, "pgpass"), ConfigDir: n.confDir,
 		Superuser:   config.Credentials{Username: "postgres"},
 		Replication: config.Credentials{Username: "repl", Password: `re"p'l\ pass:`},
 		Rewind:      config.Credentials{Username: "rewinder", Password: "rewind pass"},

@@ -116,6 +116,7 @@ func (s *Server) Observe(ctx context.Context) Observation {
 			o.Ready = readinessOf(o.QueryErr)
 			if o.Row != nil {
 				o.PostmasterStart = o.Row.PostmasterStart
+				s.adoptLate(ctx)
 			}
 		}
 	}
@@ -303,7 +304,7 @@ func (s *Server) settleState(o *Observation) {
 		// Nothing is known: keep what was.
 	case !o.Alive && s.state == postgres.StateStarting:
 		s.setState(postgres.StateStartFailed)
-	case !o.Alive && (s.state == postgres.StateRunning || s.state == postgres.StateRestarting || s.state == postgres.StateStopping):
+	case !o.Alive && s.state == postgres.StateRunning:
 		s.setState(postgres.StateCrashed)
 	case o.Alive && (o.Row != nil || o.Ready == ReadyAccepting):
 		s.setState(postgres.StateRunning)

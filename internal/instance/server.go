@@ -57,6 +57,7 @@ type Server struct {
 
 	postmaster process // remembered; found again by postmaster.pid when gone
 	pmStart    time.Time
+	settingsOf process // whose settings are known: started by us, or read
 	address    localAddress
 	serverVer  postgres.Version // of the running server, from its own answer
 
@@ -65,6 +66,7 @@ type Server struct {
 	adopted  map[string]string          // settings of a server found running
 	control  controlCache
 	tools    toolCache
+	check    confCheck
 
 	heartbeat session // the monitoring connection
 	rest      session // the REST status connection
@@ -213,7 +215,7 @@ func (s *Server) program(name string) string {
 	if n := eff.BinName[name]; n != "" {
 		name = n
 	}
-	if eff.BinDir == "" {
+	if eff.BinDir == "" || filepath.IsAbs(name) {
 		return name
 	}
 	return filepath.Join(eff.BinDir, name)

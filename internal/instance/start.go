@@ -126,7 +126,7 @@ func (s *Server) launch(ctx context.Context, o StartOptions) (process, error) {
 		return process{}, fmt.Errorf("postmaster %d ended at once: %w", pid, err)
 	}
 	s.mu.Lock()
-	s.postmaster, s.pmStart = p, time.Time{}
+	s.postmaster, s.pmStart, s.settingsOf = p, time.Time{}, p
 	s.mu.Unlock()
 	return p, nil
 }

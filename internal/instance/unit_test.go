@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -214,6 +215,36 @@ func TestToolResult(t *testing.T) {
 }
 
 func splitLines(s string) []string { return strings.Split(s, "\n") }
+
+// Storage that does not answer blocks nobody, and is asked only once. A pipe
+// without writer stands in for it: opening it hangs. Contract: pitfalls 100.
+func TestHungStorage(t *testing.T) {
+	s, root := bare(t)
+	pipe := root + "/data/postmaster.pid"
+	must(t, os.Mkdir(root+"/data", 0o700))
+	must(t, syscall.Mkfifo(pipe, 0o600))
+	before := runtime.NumGoroutine()
+	for range 5 {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		begun := time.Now()
+		o := s.Observe(ctx)
+		cancel()
+		if took := time.Since(begun); took > time.Second || o.DataDir != DataDirUnknown || o.DataDirErr == nil {
+			t.Fatalf("after %s: %+v", took, o)
+		}
+	}
+	if n := runtime.NumGoroutine(); n > before+2 {
+		t.Fatalf("%d goroutines, %d before", n, before)
+	}
+	w, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	must(t, err)
+	must(t, os.Remove(pipe))
+	must(t, w.Close())
+	until(t, "the storage answers again", func() (bool, any) {
+		o := s.Observe(t.Context())
+		return o.DataDir == DataDirEmpty, o
+	})
+}
 
 // A zombie is not alive: it holds nothing, and only its parent can end it.
 func TestZombie(t *testing.T) {

@@ -260,8 +260,8 @@ func (e *Etcd) Dump() string {
 	var b strings.Builder
 	for _, k := range sortedKeys(all) {
 		v := all[k]
-		if len(v) > 300 {
-			v = v[:300] + "..."
+		if len(v) > 1500 {
+			v = v[:1500] + "..."
 		}
 		fmt.Fprintf(&b, "  %s = %s\n", k, v)
 	}

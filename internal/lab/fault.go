@@ -91,6 +91,26 @@ func (h *Host) KillAll() {
 		}
 		return string(events)
 	})
+	// A group that was killed once kills everything that is cloned into it
+	// later (seen on Linux 6.18): the next boot gets new ones.
+	h.lab.must(removeGroups(h.cgroup))
+	h.lab.must(h.makeCgroup())
+}
+
+// removeGroups removes a cgroup without processes and all below it.
+func removeGroups(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeGroups(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return os.Remove(dir)
 }
 
 // Freeze stops every process of the host; Thaw lets them go on. Clocks and

@@ -162,6 +162,9 @@ func (h *Host) start(cmd *exec.Cmd) error {
 		"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + h.Dir, "USER=" + h.lab.user.Username,
 		"LC_ALL=C.UTF-8", "TZ=UTC", "PGHA_LAB_RUN=" + h.lab.ID,
 	}
+	if level := os.Getenv("PATRONI_LOG_LEVEL"); level != "" { // to look closer at a failing story
+		cmd.Env = append(cmd.Env, "PATRONI_LOG_LEVEL="+level)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: h.lab.cred}
 	if h.cgroup != "" {
 		group, err := os.Open(h.cgroup + "/main")
@@ -183,6 +186,9 @@ func (h *Host) Dial(ctx context.Context, netw, addr string) (net.Conn, error) {
 	})
 	return c, err
 }
+
+// Inside calls f in the host's network: a test's own client or listener there.
+func (h *Host) Inside(f func() error) error { return h.inside(f) }
 
 // inside calls f on an OS thread that is in the host's network namespace.
 // Sockets and processes that f makes stay there.
@@ -208,4 +214,18 @@ func (h *Host) inside(f func() error) error {
 		result <- f()
 	}()
 	return <-result
+}
+
+// Occupy listens on a TCP port of all the host's addresses, so that nothing
+// else can, until release is called or the test ends.
+func (h *Host) Occupy(port int) (release func()) {
+	h.lab.t.Helper()
+	var l net.Listener
+	h.lab.must(h.inside(func() (err error) {
+		l, err = net.Listen("tcp4", fmt.Sprintf("0.0.0.0:%d", port))
+		return err
+	}))
+	release = func() { l.Close() }
+	h.lab.t.Cleanup(release)
+	return release
 }

@@ -140,6 +140,11 @@ func TestHostFaults(t *testing.T) {
 	if p.Alive() && Running(p.Pid) {
 		t.Error("the postmaster survived the loss of its machine")
 	}
+	h.Heal()
+	again := h.Start("again", "sleep", "60")
+	if _, err := again.Wait(300 * time.Millisecond); err == nil {
+		t.Errorf("nothing can be started on a machine that is back: %v", again)
+	}
 }
 
 // The machine room is empty again also when the test process is killed.

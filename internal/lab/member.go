@@ -34,13 +34,32 @@ func (m *Member) DataDir() string { return filepath.Join(m.dataRoot, "data") }
 // Config is the member's patroni.yml.
 func (m *Member) Config() string { return filepath.Join(m.Dir, "patroni.yml") }
 
+// Program is the pgha that the member runs.
+func (m *Member) Program() string { return m.bin }
+
 // Start starts the agent: `pgha agent -c patroni.yml`.
 func (m *Member) Start() {
+	m.lab.t.Helper()
+	m.StartWith("agent", "-c", m.Config())
+}
+
+// StartWith starts the agent by another command line of pgha.
+func (m *Member) StartWith(args ...string) {
+	m.lab.t.Helper()
+	m.StartEnv(nil, args...)
+}
+
+// StartEnv is StartWith with further variables in the environment.
+func (m *Member) StartEnv(env []string, args ...string) {
 	m.lab.t.Helper()
 	if m.agent != nil && m.agent.Alive() {
 		m.lab.t.Fatalf("lab: the agent of %s is running", m.Name)
 	}
-	m.agent = m.Host.Start("agent", m.bin, "agent", "-c", m.Config())
+	argv := []string{m.bin}
+	if len(env) > 0 {
+		argv = append(append([]string{"/usr/bin/env"}, env...), m.bin)
+	}
+	m.agent = m.Host.Start("agent", append(argv, args...)...)
 }
 
 // Agent is the agent's process; nil before the first Start.
@@ -266,4 +285,18 @@ func (c *Cluster) View() (View, error) {
 		return view, json.Unmarshal([]byte(body), &view)
 	}
 	return view, err
+}
+
+// Guard is the guard's pid, the postmaster's parent; 0 when PostgreSQL does
+// not run or runs without one.
+func (m *Member) Guard() int {
+	pid := m.Postmaster()
+	if pid == 0 {
+		return 0
+	}
+	s, err := readStat(pid)
+	if err != nil || s.parent == 1 || s.parent == os.Getpid() {
+		return 0
+	}
+	return s.parent
 }

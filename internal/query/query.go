@@ -78,28 +78,38 @@ func (c *Conn) Broken() bool { return c.pg.IsClosed() }
 // Run sends the text, which may hold several statements, and returns the last
 // one's result. Errors: ErrNoRows; the server's, see Code.
 func (c *Conn) Run(ctx context.Context, sql string) (Result, error) {
-	answers, err := c.pg.Exec(ctx, sql).ReadAll()
-	if err != nil {
+	all := c.pg.Exec(ctx, sql)
+	var last Result
+	for all.NextResult() {
+		last = read(all.ResultReader())
+	}
+	if err := all.Close(); err != nil {
 		return Result{}, err
 	}
-	if len(answers) == 0 || len(answers[len(answers)-1].FieldDescriptions) == 0 {
+	if len(last.Columns) == 0 {
 		return Result{}, ErrNoRows
 	}
-	last := answers[len(answers)-1]
+	return last, nil
+}
+
+// read takes one statement's result; its error is reported by the reader of
+// all of them.
+func read(rr *pgconn.ResultReader) Result {
 	var r Result
-	for _, f := range last.FieldDescriptions {
+	fields := rr.FieldDescriptions() // known without any row, too
+	for _, f := range fields {
 		r.Columns = append(r.Columns, f.Name)
 	}
-	for _, raw := range last.Rows {
-		row := make([]any, len(raw))
-		for i, text := range raw {
+	for rr.NextRow() {
+		row := make([]any, len(fields))
+		for i, text := range rr.Values() {
 			if text != nil {
-				row[i] = value(last.FieldDescriptions[i].DataTypeOID, string(text))
+				row[i] = value(fields[i].DataTypeOID, string(text))
 			}
 		}
 		r.Rows = append(r.Rows, row)
 	}
-	return r, nil
+	return r
 }
 
 // InRecovery says whether the server is a standby.

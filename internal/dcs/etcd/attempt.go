@@ -82,8 +82,12 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// round asks each endpoint once. It returns the first answer, or the last
-// error when none came. No attempt outlives it.
+// round asks the endpoints, one more whenever those asked so far fail or stay
+// silent. It returns the first answer, or the last error once all have failed.
+// When all are silent it asks them again: a follower that forwarded a keepalive
+// to a frozen etcd leader waits for that leader even after another one is
+// elected, while a new request is forwarded to the new one. No attempt
+// outlives the round.
 func round[T answer](ctx context.Context, s *Store, call func(context.Context, *endpoint) (T, error)) result[T] {
 	list, err := s.pool.order()
 	if err != nil {
@@ -92,21 +96,20 @@ func round[T answer](ctx context.Context, s *Store, call func(context.Context, *
 	limit, hedge := shares(ctx, len(list))
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	results := make(chan result[T], len(list))
-	running := map[*endpoint]bool{}
+	running := map[*endpoint]int{}
 	defer func() {
 		cancel()
-		for range running { // gRPC returns at once when its context ends
+		for range total(running) { // gRPC returns at once when its context ends
 			<-results
 		}
 	}()
 	timer := time.NewTimer(hedge)
 	defer timer.Stop()
+	asked := 0
 	next := func() {
-		if len(list) == 0 {
-			return
-		}
-		e := list[0]
-		list, running[e] = list[1:], true
+		e := list[asked%len(list)]
+		asked++
+		running[e]++
 		timer.Reset(hedge)
 		go func() { // waited for above
 			v, err := attempt(ctx, s, e, call)
@@ -117,22 +120,36 @@ func round[T answer](ctx context.Context, s *Store, call func(context.Context, *
 	for {
 		select {
 		case <-timer.C:
-			next()
+			if next(); asked > len(list) {
+				hedge = max(hedge, min(2*hedge, lastPause))
+			}
 		case r := <-results:
-			delete(running, r.endpoint)
+			if running[r.endpoint]--; running[r.endpoint] == 0 {
+				delete(running, r.endpoint)
+			}
 			if r.err == nil {
 				r.err = s.pool.answered(r.endpoint, r.value.GetHeader())
 			}
 			if r.err == nil || judge(r.err) == refused {
-				s.tooSlow(running)
+				s.tooSlow(running, r.endpoint)
 				return r
 			}
 			s.gaveUp(ctx, r.endpoint, r.err)
-			if next(); len(running) == 0 {
+			if asked < len(list) {
+				next()
+			}
+			if len(running) == 0 {
 				return r
 			}
 		}
 	}
+}
+
+func total(running map[*endpoint]int) (n int) {
+	for _, attempts := range running {
+		n += attempts
+	}
+	return n
 }
 
 // shares divides the time left: how long a round may take, and how long an
@@ -146,10 +163,12 @@ func shares(ctx context.Context, endpoints int) (limit, hedge time.Duration) {
 	return max(left/2, min(left, minAttempt)), min(hedgeAfter, left/time.Duration(endpoints+1))
 }
 
-// tooSlow marks the endpoints that another one beat.
-func (s *Store) tooSlow(running map[*endpoint]bool) {
+// tooSlow marks the endpoints that the winner beat.
+func (s *Store) tooSlow(running map[*endpoint]int, winner *endpoint) {
 	for e := range running {
-		s.pool.failed(e)
+		if e != winner {
+			s.pool.failed(e)
+		}
 	}
 }
 

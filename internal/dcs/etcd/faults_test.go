@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"pgha/internal/clock"
 	"pgha/internal/dcs"
 	"pgha/internal/dcs/etcd"
 )
@@ -318,6 +319,27 @@ func TestLateKeepaliveAnswer(t *testing.T) {
 	l, err := s.KeepAlive(within(t, 10*time.Second))
 	if err != nil || l.ID != first.ID || !l.SentAt.After(first.SentAt) {
 		t.Fatalf("keepalive after the fault: %+v, %v", l, err)
+	}
+}
+
+// The lease counts from the send time, however late the answer is.
+func TestLeaseCountsFromSending(t *testing.T) {
+	p := newProxy(t, sharedEtcd(t))
+	s := open(t, "sending", "a", p.url)
+	if _, err := s.KeepAlive(within(t, 5*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	p.set(true, false)
+	got := make(chan dcs.Lease, 1)
+	go func() {
+		l, _ := s.KeepAlive(within(t, 5*time.Second))
+		got <- l
+	}()
+	<-time.After(200 * time.Millisecond) // shorter than a second attempt
+	released := clock.Now()
+	p.set(false, false)
+	if l := <-got; l.ID == 0 || !l.SentAt.Before(released) {
+		t.Errorf("lease %+v, want it counted from before %d", l, released)
 	}
 }
 

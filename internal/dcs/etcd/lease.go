@@ -110,12 +110,31 @@ func (s *Store) renew(ctx context.Context, id dcs.LeaseID) (dcs.Lease, error) {
 		case resp.TTL <= 0:
 			return confirmed{}, errLeaseGone
 		}
+		if err := s.stillLed(ctx, e, resp.Header.GetRaftTerm()); err != nil {
+			return confirmed{}, err
+		}
 		return confirmed{resp.Header, lease(id, resp.TTL, sent)}, nil
 	})
 	if err != nil {
 		return dcs.Lease{}, fmt.Errorf("renew lease %x: %w", id, err)
 	}
 	return c.lease, nil
+}
+
+// stillLed asks, after a keepalive was answered in a raft term, whether that
+// term's leader still leads. Etcd renews leases in its leader's memory without
+// asking the others: a leader that lost them goes on confirming for up to two
+// election timeouts (docs/etcd-keepalive.md), while they may elect another one
+// that lets the lease end. A linearizable read cannot be answered by it.
+func (s *Store) stillLed(ctx context.Context, e *endpoint, term uint64) error {
+	resp, err := e.kv().Range(ctx, &pb.RangeRequest{Key: s.key(dcs.KeyLeader), CountOnly: true})
+	if err != nil {
+		return err
+	}
+	if resp.Header.GetRaftTerm() != term {
+		return errStale
+	}
+	return nil
 }
 
 // grant gets a new lease. One that was granted without our learning of it

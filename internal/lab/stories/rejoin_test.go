@@ -38,3 +38,65 @@ func TestPrimaryStoppedAndBack(t *testing.T) {
 	}
 	p.NeverTwo()
 }
+
+// The primary has written what no replica received, then its machine is lost.
+// Back again it finds another timeline that forked off before its own end: it
+// must rewind, whatever crash recovery made of its directory, and follow.
+func TestOldPrimaryReturnsWithDivergence(t *testing.T) {
+	l := long(t)
+	l.NeedNetwork()
+	c := healthyCluster(t, l, lab.Options{})
+	p := c.StartProber()
+	old := c.Leader()
+	for _, m := range c.Others(old) {
+		old.Block(lab.Both, m.Host)
+	}
+	old.MustQuery("create table only_here as select generate_series(1, 1000) as x")
+	old.Lose()
+	next := c.WaitLeader(ttl(c)+1*time.Second+slack, old)
+	c.WaitHealthy(20*time.Second, old)
+	next.MustQuery("create table meanwhile as select 1 as x")
+
+	old.Heal()
+	old.Start()
+	c.WaitHealthy(40 * time.Second)
+	if got := old.MustQuery("select to_regclass('only_here') is null"); got != "t" {
+		t.Errorf("%s still has what no other member ever had", old.Name)
+	}
+	p.NeverTwo()
+}
+
+// PostgreSQL of the primary crashes with WAL that no replica has, and cannot
+// be started again (its port is taken). The key goes to another member; later,
+// under the same agent, the old primary must still find that it has diverged.
+func TestCrashedPrimaryThatCannotStartRejoins(t *testing.T) {
+	l := long(t)
+	l.NeedNetwork()
+	c := healthyCluster(t, l, lab.Options{})
+	p := c.StartProber()
+	old := c.Leader()
+	for _, m := range c.Others(old) {
+		old.Block(lab.Both, m.Host)
+	}
+	old.MustQuery("create table only_here as select generate_series(1, 1000) as x")
+	old.FreezeAgent() // or it is quicker than we are
+	pid := old.Postmaster()
+	old.KillPostgres()
+	l.Until(5*time.Second, "PostgreSQL is gone", func() string {
+		if lab.Running(pid) {
+			return "it runs"
+		}
+		return ""
+	})
+	release := old.Occupy(5432)
+	old.ThawAgent()
+	next := c.WaitLeader(ttl(c)+20*time.Second+slack, old)
+	next.MustQuery("create table meanwhile as select 1 as x")
+	release()
+	old.Heal()
+	c.WaitHealthy(40 * time.Second)
+	if got := old.MustQuery("select to_regclass('only_here') is null"); got != "t" {
+		t.Errorf("%s still has what no other member ever had", old.Name)
+	}
+	p.NeverTwo()
+}

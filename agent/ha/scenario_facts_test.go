@@ -1,0 +1,421 @@
+package ha
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"pgha/internal/config"
+	"pgha/internal/dcs"
+	"pgha/internal/postgres"
+)
+
+// The notation: a line is a topic and tokens, a token is `word` or `key=value`.
+//
+//	cluster  leader=b|- initialize=<id>|other|empty|mine|- members=a,b,c optime=0/5 slots=b:0/5 retain=x
+//	         history=1:0/3:b|[]|- failsafe=a,b config=bad
+//	member b role= state= lsn= tl= nofailover nourl noapi nolease checkpoint-pending tag.X=
+//	failover leader= candidate= at=+10s nozone      failover -
+//	sync     leader= standbys=b,c
+//	local    primary|standby|starting|stopped|crashed|empty|foreign|unreadable|half  lsn= tl= role= id= ...
+//	set      pause ttl= loop_wait= start_timeout= lag= check_timeline failsafe slots_ttl= use_slots=off
+//	         remove-on-diverged remove-on-rewind-failure unsupported
+//	tags     nofailover nostream replicatefrom= priority=
+//	peer b   lsn= tl= primary nofailover watchdog-failed priority= patroni silent down
+//	try      renew= acquire= release= handover= failover= initialize= register= config= (done, refused, failed)
+//	         follow=same|changed|restart|failed examine=same|diverged|undecided
+//	reload   as cluster, or: silent
+//	job      <kind> phase=shutdown|promoting checkpoint= canceled age=
+//	finished ok|failed|unreachable|still-starting checkpoint=
+//	request  restart|reinit role= force pending pending-now timeout=
+//	time     now=+5s lease=12s (left of the leader key)
+//	memory   rewind= recovering recovered retry=2s
+//	dcs      silent|answers            shutdown stop|detach          lost (a new agent: memory gone)
+func (s *story) fact(words []string) error {
+	if len(words) == 0 {
+		return nil
+	}
+	args := words[1:]
+	switch words[0] {
+	case "cluster":
+		return s.view.set(args)
+	case "member":
+		return s.view.setMember(args)
+	case "failover":
+		return s.setFailover(args)
+	case "sync":
+		return each(args, func(k, v string) error {
+			switch k {
+			case "leader":
+				s.view.sync.Leader = v
+			case "standbys":
+				s.view.sync.Standbys = strings.Split(v, ",")
+			default:
+				return unknown(k)
+			}
+			return nil
+		})
+	case "reload":
+		s.reload = args
+	case "dcs":
+		s.silent = args[0] == "silent"
+	case "shutdown":
+		s.in.Shutdown = ShutdownStop
+		if args[0] == "detach" {
+			s.in.Shutdown = ShutdownDetach
+		}
+	case "lost":
+		s.in.Memory, s.started, s.in.Job = Memory{}, nil, nil
+	case "local":
+		return each(args, s.setLocal)
+	case "set":
+		return each(args, s.setSetting)
+	case "tags":
+		return each(args, s.setTag)
+	case "peer":
+		return s.setPeer(args)
+	case "try":
+		return each(args, s.setScript)
+	case "job":
+		return s.setJob(args)
+	case "finished":
+		return s.setFinished(args)
+	case "request":
+		return s.setRequest(args)
+	case "time":
+		return each(args, s.setTime)
+	case "memory":
+		return each(args, s.setMemory)
+	default:
+		return unknown(words[0])
+	}
+	return nil
+}
+
+func unknown(word string) error { return fmt.Errorf("unknown word %q", word) }
+
+func each(args []string, set func(k, v string) error) error {
+	for _, a := range args {
+		k, v, _ := strings.Cut(a, "=")
+		if err := set(k, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func storySettings() Settings {
+	return Settings{Dynamic: config.Dynamic{TTL: 30 * time.Second, LoopWait: 10 * time.Second, RetryTimeout: 10 * time.Second,
+		MaximumLagOnFailover: 1 << 20, PrimaryStartTimeout: 300 * time.Second, MemberSlotsTTL: 30 * time.Minute, UseSlots: true}}
+}
+
+func (s *story) setSetting(k, v string) error {
+	set := &s.in.Settings
+	switch k {
+	case "pause":
+		set.Pause = v != "off"
+	case "ttl":
+		return duration(v, &set.TTL)
+	case "loop_wait":
+		return duration(v, &set.LoopWait)
+	case "start_timeout":
+		return duration(v, &set.PrimaryStartTimeout)
+	case "slots_ttl":
+		return duration(v, &set.MemberSlotsTTL)
+	case "lag":
+		n, err := strconv.ParseInt(v, 10, 64)
+		set.MaximumLagOnFailover = n
+		return err
+	case "max_history":
+		n, err := strconv.Atoi(v)
+		set.MaxTimelinesHistory = n
+		return err
+	case "check_timeline":
+		set.CheckTimeline = true
+	case "failsafe":
+		set.FailsafeMode = true
+	case "use_slots":
+		set.UseSlots = v != "off"
+	case "remove-on-diverged":
+		set.RemoveOnDiverged = true
+	case "remove-on-rewind-failure":
+		set.RemoveOnRewindFailure = true
+	case "unsupported":
+		set.Unsupported = []config.Finding{{Path: "synchronous_mode", Message: "synchronous_mode is not supported yet"}}
+	default:
+		return unknown(k)
+	}
+	return nil
+}
+
+func (s *story) setTag(k, v string) error {
+	switch k {
+	case "nofailover":
+		s.in.Tags.NoFailover, s.in.Tags.FailoverPriority = true, 0
+	case "nostream":
+		s.in.Tags.NoStream = true
+	case "replicatefrom":
+		s.in.Tags.ReplicateFrom = v
+	case "priority":
+		n, err := strconv.Atoi(v)
+		s.in.Tags.FailoverPriority = n
+		return err
+	case "nobootstrap": // no bootstrap section in the own configuration
+		s.in.CanBootstrap = false
+	default:
+		return unknown(k)
+	}
+	return nil
+}
+
+func (s *story) setFailover(args []string) error {
+	s.view.failover = nil
+	if len(args) == 1 && args[0] == "-" {
+		return nil
+	}
+	f := &dcs.Failover{Revision: 50}
+	err := each(args, func(k, v string) error {
+		switch k {
+		case "leader":
+			f.Leader = v
+		case "candidate":
+			f.Candidate = v
+		case "at":
+			d, err := time.ParseDuration(v)
+			f.ScheduledAt = s.in.Wall.Add(d)
+			return err
+		case "nozone":
+			f.NoZone, f.ScheduledAt = true, s.in.Wall.Add(time.Hour)
+		default:
+			return unknown(k)
+		}
+		return nil
+	})
+	s.view.failover = f
+	return err
+}
+
+func (s *story) setPeer(args []string) error {
+	p := Peer{Name: args[0], Answered: true, Running: true, Location: 0x5000000, Timeline: 1, Priority: 1, Pgha: true}
+	err := each(args[1:], func(k, v string) error {
+		switch k {
+		case "silent":
+			p = Peer{Name: args[0], Fault: "no answer"}
+		case "primary":
+			p.Primary = true
+		case "down":
+			p.Running, p.Location = false, 0
+		case "nofailover":
+			p.NoFailover = true
+		case "watchdog-failed":
+			p.WatchdogFailed = true
+		case "patroni":
+			p.Pgha = false
+		case "lsn":
+			return lsn(v, &p.Location)
+		case "tl":
+			return timeline(v, &p.Timeline)
+		case "priority":
+			n, err := strconv.Atoi(v)
+			p.Priority = n
+			return err
+		default:
+			return unknown(k)
+		}
+		return nil
+	})
+	s.peers[p.Name] = p
+	return err
+}
+
+func (s *story) setJob(args []string) error {
+	job := Job{JobSpec: JobSpec{Kind: JobKind(args[0]), Name: args[0]}, Started: s.in.Now.Add(-time.Second)}
+	if i := slices.IndexFunc(jobWords, func(w jobWord) bool { return w.word == args[0] }); i >= 0 {
+		job.Kind, job.Name = jobWords[i].kind, string(jobWords[i].kind)
+	}
+	if s.started != nil && s.started.Kind == job.Kind {
+		job.JobSpec = *s.started
+	}
+	s.in.Job = &job
+	return each(args[1:], func(k, v string) error {
+		switch k {
+		case "phase":
+			job.Phase = map[string]Phase{"shutdown": PhaseShutDown, "promoting": PhasePromoting}[v]
+		case "checkpoint":
+			return lsn(v, &job.CheckpointLSN)
+		case "canceled":
+			job.Canceled = true
+		case "age":
+			var age time.Duration
+			err := duration(v, &age)
+			job.Started = s.in.Now.Add(-age)
+			return err
+		default:
+			return unknown(k)
+		}
+		return nil
+	})
+}
+
+type jobWord struct {
+	word string
+	kind JobKind
+}
+
+// jobWords are one-word names for jobs in scenarios.
+var jobWords = []jobWord{
+	{"bootstrap", JobBootstrap}, {"unbootstrap", JobUnbootstrap}, {"clone", JobClone}, {"reinit", JobReinit},
+	{"start-primary", JobStartPrimary}, {"start-standby", JobStartStandby}, {"crash-recovery", JobCrashRecovery},
+	{"promote", JobPromote}, {"restart", JobRestart}, {"follow", JobFollow}, {"rewind", JobRewind}, {"stop", JobStop},
+}
+
+// setFinished ends the job that the previous cycle started, or one named by kind=.
+func (s *story) setFinished(args []string) error {
+	r := JobResult{}
+	switch {
+	case s.started != nil:
+		r.JobSpec = *s.started
+	case s.in.Job != nil:
+		r.JobSpec = s.in.Job.JobSpec
+	}
+	s.in.Finished, s.in.Job = &r, nil
+	return each(args, func(k, v string) error {
+		switch k {
+		case "ok":
+			r.OK = true
+		case "failed":
+			r.Err = "it did not work"
+		case "unreachable":
+			r.Err, r.Unreachable = "the leader is not reachable", true
+		case "still-starting":
+			r.Err, r.StillStarting = "still starting", true
+		case "checkpoint":
+			return lsn(v, &r.CheckpointLSN)
+		case "kind":
+			for _, w := range jobWords {
+				if w.word == v {
+					r.Kind, r.Name = w.kind, string(w.kind)
+				}
+			}
+		default:
+			return unknown(k)
+		}
+		return nil
+	})
+}
+
+func (s *story) setRequest(args []string) error {
+	r := &Request{ID: 1, Kind: RequestRestart}
+	s.in.Request = r
+	return each(args, func(k, v string) error {
+		switch k {
+		case "restart":
+		case "reinit":
+			r.Kind = RequestReinit
+		case "force":
+			r.Force = true
+		case "from-leader":
+			r.FromLeader = true
+		case "role":
+			r.Role = postgres.Role(v)
+		case "pending":
+			r.PendingOnly = true
+		case "pending-now":
+			r.PendingRestart = true
+		case "below":
+			n, err := strconv.Atoi(v)
+			r.BelowVersion, r.ServerVersion = n, 150010
+			return err
+		case "timeout":
+			return duration(v, &r.Timeout)
+		default:
+			return unknown(k)
+		}
+		return nil
+	})
+}
+
+func (s *story) setTime(k, v string) error {
+	var d time.Duration
+	err := duration(v, &d)
+	switch k {
+	case "now":
+		s.pass(d)
+	case "lease":
+		s.in.LeaderUntil = s.in.Now.Add(d)
+	default:
+		return unknown(k)
+	}
+	return err
+}
+
+func (s *story) setMemory(k, v string) error {
+	m := &s.in.Memory
+	switch k {
+	case "rewind":
+		i := slices.Index(rewindNames, v)
+		m.Rewind = RewindState(i)
+		if i < 0 {
+			return unknown(v)
+		}
+	case "recovering":
+		m.Recovering = true
+	case "recovered":
+		m.CrashRecovered = true
+	case "bootstrap-done":
+		m.BootstrapDone = true
+	default:
+		return unknown(k)
+	}
+	return nil
+}
+
+func duration(v string, to *time.Duration) (err error) {
+	*to, err = time.ParseDuration(v)
+	return err
+}
+
+func lsn(v string, to *postgres.LSN) (err error) {
+	*to, err = postgres.ParseLSN(v)
+	return err
+}
+
+func timeline(v string, to *postgres.Timeline) error {
+	n, err := strconv.ParseUint(v, 10, 32)
+	*to = postgres.Timeline(n)
+	return err
+}
+
+func (s *story) setScript(k, v string) error {
+	outcomes := map[string]*Outcome{"renew": &s.script.renew, "acquire": &s.script.acquire, "release": &s.script.release,
+		"handover": &s.script.handOver, "failover": &s.script.failover, "initialize": &s.script.initialize,
+		"register": &s.script.register, "config": &s.script.config}
+	if o := outcomes[k]; o != nil {
+		for _, known := range []Outcome{Done, Refused, Failed} {
+			if outcomeName(known) == v {
+				*o = known
+				return nil
+			}
+		}
+		return unknown(v)
+	}
+	switch k {
+	case "follow":
+		for _, o := range []FollowOutcome{FollowSame, FollowChanged, FollowRestart, FollowFailed} {
+			if followName(o) == v {
+				s.script.follow = o
+				return nil
+			}
+		}
+	case "examine":
+		for _, o := range []ExamineOutcome{ExamineSame, ExamineDiverged, ExamineUndecided} {
+			if examineName(o) == v {
+				s.script.examine, s.script.why = o, "timeline 1 was left at 0/4000000"
+				return nil
+			}
+		}
+	}
+	return unknown(k + "=" + v)
+}

@@ -1,0 +1,132 @@
+package agent
+
+// What happens before the loop runs: etcd, the twin check, and what an
+// earlier agent left behind (contract: ha-behaviour.md 1).
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+
+	"pgha/internal/api"
+	"pgha/internal/clock"
+	"pgha/internal/config"
+	"pgha/internal/dcs"
+	"pgha/internal/dcs/etcd"
+	"pgha/internal/tlsconf"
+)
+
+func (a *agent) openStore(ctx context.Context, local *config.Local) error {
+	dyn := a.settings.Current()
+	store, err := etcd.Open(ctx, etcd.Options{
+		Endpoints: local.Etcd3.Endpoints, UseProxies: local.Etcd3.UseProxies,
+		Username: local.Etcd3.Username, Password: local.Etcd3.Password, PasswordFile: local.Etcd3.PasswordFile,
+		TLS:       tlsconf.Files{CA: local.Etcd3.CACert, Cert: local.Etcd3.Cert, Key: local.Etcd3.Key},
+		Namespace: local.Namespace, Scope: local.Scope, Member: local.Name,
+		TTL: dyn.TTL, LoopWait: dyn.LoopWait, RetryTimeout: dyn.RetryTimeout, Clock: clock.System{}, Log: a.log,
+	})
+	if err != nil {
+		return &ExitError{Code: exitConfig, Err: fmt.Errorf("etcd3: %w", err)}
+	}
+	a.store = store
+	return nil
+}
+
+// waitLog is how often a silent etcd is complained about (rulings 51).
+const waitLog = 10 * time.Second
+
+// firstContact waits for etcd, takes the dynamic configuration, and refuses
+// to be the second member of that name (1, steps 2 to 4).
+func (a *agent) firstContact(ctx context.Context, local *config.Local, peerClient *api.Client) error {
+	cluster, err := a.waitForDCS(ctx)
+	if err != nil {
+		return err
+	}
+	if err := refuseTwin(ctx, cluster, local.Name, peerClient); err != nil {
+		return err
+	}
+	a.settings.Learn(cluster.Config)
+	if u := a.settings.Current().Unsupported; len(u) > 0 {
+		return &ExitError{Code: exitConfig, Err: fmt.Errorf("the dynamic configuration of %s in the DCS: %s", local.Scope, u[0].Message),
+			Remedy: strings.TrimPrefix(u[0].Remedy+"; the dynamic configuration is changed with `pgha ctl edit-config "+local.Scope+"`", "; ")}
+	}
+	a.store.SetTTL(a.settings.Current().TTL)
+	return nil
+}
+
+func (a *agent) waitForDCS(ctx context.Context) (*dcs.Cluster, error) {
+	var said clock.Instant
+	for {
+		lctx, cancel := context.WithTimeout(ctx, a.settings.Current().RetryTimeout)
+		cluster, err := a.store.Load(lctx)
+		cancel()
+		switch {
+		case err == nil:
+			return cluster, nil
+		case errors.Is(err, dcs.ErrDenied):
+			return nil, &ExitError{Code: exitConfig, Err: fmt.Errorf("etcd refuses this member: %w", err),
+				Remedy: "check etcd3.username, etcd3.password and the permissions of the user's roles on the keys below namespace and scope"}
+		}
+		if said.IsZero() || clock.Now().Sub(said) >= waitLog {
+			a.log.Info("waiting on etcd", "err", err)
+			said = clock.Now()
+		}
+		select {
+		case s := <-a.options.Signals:
+			if s != syscall.SIGHUP {
+				return nil, &ExitError{Code: exitUnreachable, Err: fmt.Errorf("told to stop (%s) while etcd could not be reached: %w", s, err)}
+			}
+		case <-ctx.Done():
+			return nil, &ExitError{Code: exitFailed, Err: ctx.Err()}
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// refuseTwin: a member key with our name whose address answers HTTP is a
+// living member; an open TCP port is no proof (pitfall 6).
+func refuseTwin(ctx context.Context, cluster *dcs.Cluster, name string, peerClient *api.Client) error {
+	m := cluster.Member(name)
+	if m == nil || m.APIURL == "" {
+		return nil
+	}
+	actx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if _, err := peerClient.Do(actx, "GET", m.APIURL, "liveness", nil); err != nil {
+		return nil
+	}
+	return &ExitError{Code: exitRefused, Err: fmt.Errorf("Can't start; there is already a node named '%s' running (it answers at %s)", name, m.APIURL),
+		Remedy: "give this member another name, or stop the other agent"}
+}
+
+// inherited is what an earlier agent left running.
+type inherited struct {
+	alive  bool          // PostgreSQL runs
+	leader clock.Instant // the guard holds this deadline; zero: not armed
+}
+
+// adopt connects to a guard that is there and looks at what runs (1, step 5).
+func (a *agent) adopt(ctx context.Context) (inherited, error) {
+	actx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	until, err := a.launcher.adopt(actx)
+	if err != nil {
+		return inherited{}, &ExitError{Code: exitRefused, Err: err, Remedy: "another agent has taken this data directory over, or the guard does not answer"}
+	}
+	found, err := a.inst.Adopt(actx)
+	if err != nil {
+		a.log.Warn("look at the data directory", "err", err)
+	}
+	if found.Running && a.launcher.guardless() {
+		if err := a.launcher.adoptPostmaster(actx, a.inst); err != nil {
+			a.log.Warn("PostgreSQL runs without a guard: started by somebody else. It is outside the promise of one writable primary until its next restart", "err", err)
+		}
+	}
+	if v, err := a.inst.Version(actx); err == nil {
+		a.settings.SetMajorVersion(v.Major())
+	}
+	return inherited{alive: found.Running, leader: until}, nil
+}
