@@ -136,7 +136,11 @@ func (m *machine) rewindUsable(ctx context.Context) (bool, string) {
 	m.mu.Lock()
 	cached := m.rewindFact
 	m.mu.Unlock()
-	if !cached.at.IsZero() && m.clock.Now().Sub(cached.at) < rewindFactAge {
+	age := rewindFactAge
+	if !cached.usable {
+		age = rewindNoAge
+	}
+	if !cached.at.IsZero() && m.clock.Now().Sub(cached.at) < age {
 		return cached.usable, cached.why
 	}
 	cached.at = m.clock.Now()
@@ -147,9 +151,12 @@ func (m *machine) rewindUsable(ctx context.Context) (bool, string) {
 	return cached.usable, cached.why
 }
 
-// rewindFactAge is how long the answer to "can pg_rewind be used" is kept:
-// asking runs programs.
-const rewindFactAge = 30 * time.Second
+// How long the answer to "can pg_rewind be used" is kept, because asking runs
+// programs. A no may be that of a data directory that was just being made.
+const (
+	rewindFactAge = 30 * time.Second
+	rewindNoAge   = 2 * time.Second
+)
 
 type rewindFact struct {
 	at     clock.Instant
