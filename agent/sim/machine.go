@@ -74,7 +74,7 @@ func (m *machine) boot() {
 		return
 	}
 	a := &agentProcess{actor: actor{m: m}}
-	m.agent = a
+	m.agent, m.knows = a, false
 	a.store = &store{a: a, ttl: m.s.shape.ttl}
 	m.holdUntil, m.holdPaused = 0, false
 	var until clock.Instant
