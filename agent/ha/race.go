@@ -52,12 +52,14 @@ func eligible(in Input) verdict {
 		if v, decided := requestedLeader(in); decided {
 			return v
 		}
-		return undiverged(in, others(in, f.Leader), healthiest(in, others(in, f.Leader), false))
+		// The leader it is away from is not compared with, but if it still is a
+		// primary it is obeyed like any other.
+		return undiverged(in, others(in, f.Leader), healthiest(in, others(in, ""), f.Leader, false))
 	case !inSync(in):
 		// Rulings 11: a /sync that is there is obeyed, whoever wrote it.
 		return no(notInSync(in))
 	}
-	return undiverged(in, others(in, ""), healthiest(in, others(in, ""), true))
+	return undiverged(in, others(in, ""), healthiest(in, others(in, ""), "", true))
 }
 
 // undiverged lets a member whose log is known to have left the cluster's
@@ -169,8 +171,9 @@ func missing(have []dcs.Member, m dcs.Member) []dcs.Member {
 	return []dcs.Member{m}
 }
 
-// healthiest is section 9.3: nobody reachable is ahead of us, or still a primary.
-func healthiest(in Input, peers []dcs.Member, checkLag bool) verdict {
+// healthiest is section 9.3: nobody reachable is ahead of us, or still a
+// primary. The member named uncompared may be ahead.
+func healthiest(in Input, peers []dcs.Member, uncompared string, checkLag bool) verdict {
 	mine := in.Local.Location
 	if checkLag && in.Cluster.Status.Optime > mine &&
 		int64(in.Cluster.Status.Optime-mine) > in.Settings.MaximumLagOnFailover {
@@ -198,7 +201,7 @@ func healthiest(in Input, peers []dcs.Member, checkLag bool) verdict {
 			continue // neither vote nor veto
 		case p.Primary:
 			return no(Line{Warning, fmt.Sprintf("Primary (%s) is still alive", p.Name)})
-		case abandoned(in, *p):
+		case p.Name == uncompared, abandoned(in, *p):
 			continue
 		case p.Location > mine:
 			return no(Line{Info, fmt.Sprintf("Wal position of %s is ahead of my wal position", p.Name)},
