@@ -68,6 +68,9 @@ func remember(in Input) Memory {
 			m.LastLed = in.Cluster
 			m.UnlockedSince = 0
 			m.Released = 0
+			if in.Cluster.Leader.Name != in.Self {
+				m.SlotSeen = nil // the next time we lead, its clocks start anew
+			}
 		} else if m.UnlockedSince.IsZero() {
 			m.UnlockedSince = in.Now
 		}

@@ -40,8 +40,10 @@ func following(in Input) Decision {
 		}
 	case FollowSame:
 		if leader := in.Cluster.LeaderMember(); leader != nil && in.Local.Timeline != 0 && in.Local.Timeline < leader.Timeline &&
-			in.Memory.Rewind == RewindInitial {
-			in.Memory.Rewind = RewindCheck // the same primary, a new timeline
+			(in.Memory.Rewind == RewindInitial || in.Memory.Rewind == RewindNotNeed) && in.Tried.Examine == NotExamined {
+			// The same primary on a new timeline; or "the same" was said of what
+			// had been replayed, and what had been received went further.
+			in.Memory.Rewind = RewindCheck
 		}
 	}
 	if in.Local.Role != postgres.RoleReplica && in.Local.Running() {

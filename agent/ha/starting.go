@@ -33,7 +33,7 @@ func startingAsHolder(in Input) Decision {
 	}
 	possible, says := failoverPossible(in, "", 0)
 	if !possible {
-		return rest(in, Reason{Code: StartingStuck}).saying(says...)
+		return restFor(in, unlockedRetry, Reason{Code: StartingStuck}).saying(says...) // it may be ready at any moment
 	}
 	return demote(in, DemoteImmediate, Reason{Code: StartingTimeout}).
 		saying(append(says, Line{Info, "Demoting self because primary startup is taking too long"})...)
