@@ -16,7 +16,7 @@ import (
 // is tried. Whatever they are, a cycle ends within its bound, says why, and
 // never does what no situation permits.
 func TestCyclesEnd(t *testing.T) {
-	for seed := range uint64(10000) {
+	for seed := range uint64(5000) {
 		s, err := randomStory(rand.New(rand.NewPCG(seed, 7)))
 		if err != nil {
 			t.Fatal(err)
