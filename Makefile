@@ -56,7 +56,8 @@ fuzz: ## every fuzz target for TIME=30s
 	done
 
 golden: ## re-record golden files and scenarios; read the diff
-	go test ./... -run 'Golden|Scenario|Story' -args -rewrite
+	go test $$(grep -rl cockroachdb/datadriven --include='*_test.go' . | xargs -n 1 dirname | sort -u) -run 'Scenario|Stor' -args -rewrite
+	go test ./internal/config -args -update
 
 check: ## format, vet, lint, import directions, go.mod
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "not formatted (make fix):"; echo "$$out"; exit 1; fi

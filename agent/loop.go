@@ -131,6 +131,7 @@ func (l *Loop) LastResult() string { return l.lastResult }
 // rest. It returns how long to rest at most (0: loop_wait) or the exit.
 func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	in := l.observe(ctx)
+	said := map[string]bool{}
 	var d ha.Decision
 	for step := 0; ; step++ {
 		if step == maxSteps {
@@ -139,7 +140,7 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 		}
 		d = ha.Decide(in)
 		in.Memory, in.Finished = d.Memory, nil
-		l.say(in, d)
+		l.say(said, d)
 		switch a := d.Action.(type) {
 		case ha.Rest:
 			again = a.Again
@@ -324,9 +325,14 @@ func (l *Loop) publish(v View, d ha.Decision) {
 	l.Publish(v)
 }
 
-// say logs a decision's lines; the same line is not repeated while nothing else is said.
-func (l *Loop) say(_ ha.Input, d ha.Decision) {
+// say logs a decision's lines, each once in a cycle: an arm that is asked
+// again after an action says the same again.
+func (l *Loop) say(said map[string]bool, d ha.Decision) {
 	for _, line := range d.Says {
+		if said[line.Text] {
+			continue
+		}
+		said[line.Text] = true
 		switch line.Level {
 		case ha.Info:
 			l.Log.Info(line.Text)

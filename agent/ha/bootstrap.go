@@ -28,12 +28,12 @@ func withoutData(in Input) Decision {
 			noting("the data directory cannot be read")
 	case in.Settings.Pause:
 		return rest(in, Reason{Code: PausedDataEmpty})
-	case in.Local.Data == DataHalfBootstrapped:
-		return startJob(in, JobSpec{Kind: JobUnbootstrap, Name: string(JobUnbootstrap)},
-			Reason{Code: Stepping, Detail: "moving aside what a bootstrap that was cut short left behind"})
 	case in.Now.Before(in.Memory.RetryAfter):
 		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "failed to bootstrap ...; next attempt follows"}).
 			noting("creating the replica failed; see the log")
+	case in.Local.Data == DataHalfBootstrapped:
+		return startJob(in, JobSpec{Kind: JobUnbootstrap, Name: string(JobUnbootstrap)},
+			Reason{Code: Stepping, Detail: "moving aside what a bootstrap that was cut short left behind"})
 	case in.Cluster.Leader != nil:
 		return clone(in)
 	case claimedByUs(in):
@@ -169,7 +169,10 @@ func wrongSystem(in Input) Decision {
 		if in.holder() && in.Tried.Release == NotTried {
 			return act(in, ReleaseLeader{}, Reason{Code: ReleasedMismatch}).saying(warn)
 		}
-		return rest(in, Reason{Code: ReleasedMismatch}).saying(warn)
+		if in.Tried.Release != NotTried {
+			return rest(in, Reason{Code: ReleasedMismatch}).saying(warn)
+		}
+		return otherSystemInPause(in).saying(warn).noting("its data belong to another cluster; the agent will exit when the pause ends")
 	case in.Local.Alive && in.Local.InRecovery && streamedLately(in):
 		// Rulings 16: a standby of a living primary registers nothing.
 		return rest(in, Reason{Code: WaitForPrimary, Detail: "the upstream in primary_conninfo"}).
@@ -186,6 +189,18 @@ func wrongSystem(in Input) Decision {
 	default:
 		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "the cluster could not be registered in the DCS yet"})
 	}
+}
+
+// otherSystemInPause: nobody here leads this cluster with these data, and
+// what runs is left alone until the pause ends.
+func otherSystemInPause(in Input) Decision {
+	switch {
+	case !in.Local.Alive:
+		return rest(in, Reason{Code: PausedStopped})
+	case in.Local.Primary():
+		return rest(in, Reason{Code: PausedPrimaryNoLock})
+	}
+	return rest(in, Reason{Code: PausedIdle})
 }
 
 // streamedLately: the WAL receiver is or was connected within ttl, so a

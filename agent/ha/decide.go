@@ -106,8 +106,12 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 	switch r.Kind {
 	case JobBootstrap:
 		m.BootstrapDone, m.BootstrapFailed, m.BootstrapWhy = r.OK, !r.OK, r.Err
+		m.BootstrapCleaned = false // that was an earlier one's
 	case JobUnbootstrap:
 		m.BootstrapCleaned = true
+		if !r.OK {
+			m.RetryAfter = in.Now.Add(retryPause)
+		}
 	case JobClone, JobReinit:
 		if r.OK {
 			m.Rewind, m.RewindWhy = RewindInitial, ""
@@ -116,7 +120,7 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 			m.RetryAfter = in.Now.Add(retryPause)
 		}
 	case JobStartPrimary, JobStartStandby, JobRestart, JobFollow:
-		m.Recovering = true
+		m.Recovering, m.Returning = true, false
 		if !r.OK {
 			m.FailedStarts++
 			m.RetryAfter = in.Now.Add(retryPause)

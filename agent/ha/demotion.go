@@ -10,6 +10,14 @@ import (
 // checkpoint while clients wait for a new primary.
 const checkpointPoll = 25 * time.Millisecond
 
+// checkpointPatience is how long candidates are asked that often: an archiver
+// that is behind, or a standby that is away, may keep the postmaster for hours.
+const checkpointPatience = 10 * time.Second
+
+// stopRetry keeps attempts to stop PostgreSQL apart that fail at once. The
+// guard's deadline does not wait for them.
+const stopRetry = time.Second
+
 // lastAsk is how long a stopped leader still asks for a candidate that has
 // everything before it gives the key up regardless (rulings 19).
 const lastAsk = time.Second
@@ -22,6 +30,10 @@ func demote(in Input, mode DemotionMode, r Reason) Decision {
 			return rest(in, Reason{Code: JobInProgress, Name: in.Job.Name})
 		}
 		return act(in, CancelJob{}, Reason{Code: LostDuring, Name: in.Job.Name})
+	}
+	if in.Now.Before(in.Memory.StopAgain) {
+		return restFor(in, in.Memory.StopAgain.Sub(in.Now), Reason{Code: RetryLater, Detail: "PostgreSQL could not be stopped; next attempt follows"}).
+			noting("PostgreSQL could not be stopped; see the log")
 	}
 	in.Memory.Rewind, in.Memory.RewindWhy = RewindCheck, ""
 	in.Memory.Demotion = &Demotion{Mode: mode, Since: in.Now, Timeline: in.Local.Timeline}
@@ -38,13 +50,13 @@ func demote(in Input, mode DemotionMode, r Reason) Decision {
 // absorbStop notes how the stop of a demotion ended.
 func absorbStop(in Input, m Memory, r JobResult) Memory {
 	if m.Demotion == nil {
-		m.StopFailed = !r.OK
+		m.StopFailed = !r.OK && in.Shutdown != ShutdownNone
 		return m
 	}
 	d := *m.Demotion
 	if !r.OK {
 		// Still running: the key stays, the next cycles see what is true.
-		m.Demotion, m.StopFailed = nil, true
+		m.Demotion, m.StopAgain = nil, in.Now.Add(stopRetry)
 		return m
 	}
 	d.Stopped, d.Down, d.Checkpoint = true, in.Now, r.CheckpointLSN
@@ -56,8 +68,11 @@ func absorbStop(in Input, m Memory, r JobResult) Memory {
 // somebody else has everything or PostgreSQL is down.
 func demoting(in Input) Decision {
 	d := *in.Memory.Demotion
-	if in.Tried.Renew == Refused {
+	switch {
+	case in.Tried.Renew == Refused:
 		d.Released = true
+	case in.Tried.Release == Done || in.Tried.HandOver == Done:
+		d.Released, in.Memory.Released = true, in.Now
 	}
 	in.Memory.Demotion = &d
 	if in.holder() && !d.Released && d.Mode != DemoteImmediateNoLock && in.Tried.Renew == NotTried {
@@ -90,6 +105,9 @@ func duringStop(in Input, d Demotion) Decision {
 		return giveUpKey(in, d, in.Job.CheckpointLSN, false)
 	}
 	name := in.Job.Name
+	if in.Job.Kind == JobCrashRecovery {
+		return rest(in, Reason{Code: RecoveryTimeout})
+	}
 	if in.holder() && in.Tried.Renew == Done {
 		return rest(in, Reason{Code: RenewedDuring, Name: name})
 	}
@@ -99,22 +117,18 @@ func duringStop(in Input, d Demotion) Decision {
 // giveUpKey hands the key to a candidate that has the shutdown checkpoint
 // (rulings 18, 19). last: do not wait for one any longer.
 func giveUpKey(in Input, d Demotion, checkpoint postgres.LSN, last bool) Decision {
-	if in.Tried.HandOver == Done || in.Tried.Release == Done {
-		d.Released = true
-		in.Memory.Demotion = &d
-		in.Memory.Released = in.Now
-		return restFor(in, checkpointPoll, Reason{Code: SwitchoverDemoting, Name: requestName(in.Cluster.Failover)})
-	}
 	if in.Peers == nil {
 		return do(in, AskPeers{Members: candidates(in, d.Candidate)}, "who has the shutdown checkpoint")
 	}
 	ready := healthy(in, d.Candidate, checkpoint)
 	if len(ready) == 0 && !last {
-		return restFor(in, checkpointPoll, Reason{Code: SwitchoverHandingOver, Name: requestName(in.Cluster.Failover), Member: d.Candidate})
+		return restFor(in, pollCheckpoint(in), Reason{Code: SwitchoverHandingOver, Name: requestName(in.Cluster.Failover), Member: d.Candidate})
 	}
 	// Without a checkpoint (it was still starting, or did not stop clean)
 	// nobody is known to have everything: the race decides, by positions.
-	if checkpoint != 0 && d.Timeline != 0 && len(ready) > 0 && ready[0].Pgha && in.Tried.HandOver == NotTried {
+	// Nor in pause, where a standby that holds the key is promoted only while
+	// the request names it, and a hand-over settles the request.
+	if checkpoint != 0 && d.Timeline != 0 && len(ready) > 0 && ready[0].Pgha && in.Tried.HandOver == NotTried && !in.Settings.Pause {
 		if m := in.Cluster.Member(ready[0].Name); m != nil && m.Lease != 0 {
 			d.HandedTo = m.Name
 			in.Memory.Demotion = &d
@@ -124,16 +138,24 @@ func giveUpKey(in Input, d Demotion, checkpoint postgres.LSN, last bool) Decisio
 	if in.Tried.Release == NotTried {
 		return do(in, ReleaseLeader{Optime: checkpoint}, "stepping down").saying(Line{Info, "Leader key released"})
 	}
-	return restFor(in, checkpointPoll, Reason{Code: RetryLater, Detail: "the leader key could not be released yet"})
+	return restFor(in, dcsRetry, Reason{Code: RetryLater, Detail: "the leader key could not be released yet"})
+}
+
+// pollCheckpoint is how soon candidates are asked again.
+func pollCheckpoint(in Input) time.Duration {
+	if in.Job != nil && in.Now.Sub(in.Job.Started) > checkpointPatience {
+		return time.Second
+	}
+	return checkpointPoll
 }
 
 // demoted ends a step-down: what follows is the ordinary return as a standby.
 func demoted(in Input, d Demotion) Decision {
-	in.Memory.Demotion = nil
+	in.Memory.Demotion, in.Memory.Returning = nil, true
 	if d.Mode == DemoteImmediate {
 		in.Memory.Released = in.Now
 	}
-	if d.Mode == DemoteOffline && in.Cluster == nil {
+	if d.Mode == DemoteOffline && in.Cluster == nil && in.Memory.Rewind != RewindFailed {
 		// Read-only service while the DCS is away; no source is known to be good.
 		return startJob(in, JobSpec{Kind: JobStartStandby, Name: "starting after demotion", Role: postgres.RoleReplica}, Reason{Code: DemotedNoDCS})
 	}

@@ -16,6 +16,9 @@ func following(in Input) Decision {
 		if in.Settings.Pause {
 			return rest(in, Reason{Code: PausedPrimaryNoLock})
 		}
+		if in.Tried.Acquire == Refused {
+			return demote(in, DemoteImmediateNoLock, Reason{Code: DemotedAfterLosing})
+		}
 		return demote(in, DemoteImmediateNoLock, Reason{Code: DemotedNoLock})
 	}
 	if d, ok := rewindStep(in); ok {
@@ -26,6 +29,9 @@ func following(in Input) Decision {
 	case FollowNotTried:
 		return do(in, Follow{Source: source}, "follow the leader")
 	case FollowRestart:
+		if in.Now.Before(in.Memory.RetryAfter) {
+			return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "changing primary_conninfo failed; next attempt follows"})
+		}
 		in.Memory.Rewind = RewindCheck
 		return startJob(in, JobSpec{Kind: JobFollow, Name: string(JobFollow), Source: source, Role: postgres.RoleReplica}, Reason{Code: Changing})
 	case FollowChanged:
@@ -45,6 +51,9 @@ func following(in Input) Decision {
 		return d
 	}
 	d := rest(in, Reason{Code: Following, Member: in.Cluster.Leader.Name}).noting(unwell(in))
+	if in.Tried.Acquire == Refused {
+		d.Reason.Code = FollowingAfterLosing
+	}
 	switch {
 	case in.Memory.Rewind == RewindCheck:
 		d.Action = Rest{Again: checkRetry}
@@ -61,10 +70,17 @@ func unwell(in Input) string {
 	case in.Memory.Rewind == RewindNeed && !in.Local.RewindUsable:
 		return "history differs from the leader's (" + in.Memory.RewindWhy + ") and pg_rewind cannot be used: " +
 			in.Local.RewindUnusable + "; re-clone it with `pgha ctl reinit`"
-	case len(in.Settings.Unsupported) > 0:
-		return "not racing for the leader key: " + in.Settings.Unsupported[0].Message
 	}
-	return ""
+	return unsupported(in)
+}
+
+// unsupported says in one line which settings this version cannot serve
+// (rulings 26); empty: none.
+func unsupported(in Input) string {
+	if len(in.Settings.Unsupported) == 0 {
+		return ""
+	}
+	return "not racing for the leader key: " + in.Settings.Unsupported[0].Message
 }
 
 // followTarget is whom to follow (4); nil: nobody.

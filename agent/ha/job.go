@@ -35,6 +35,9 @@ func renewedDuring(in Input, job Job) Decision {
 			return do(in, AskPeers{Members: candidates(in, "")}, "is a failover possible")
 		}
 		if possible, says := failoverPossible(in, "", 0); possible {
+			// What follows is a step-down whose stop has been done (7).
+			in.Memory.Rewind, in.Memory.RewindWhy = RewindCheck, ""
+			in.Memory.Demotion = &Demotion{Mode: DemoteImmediate, Since: in.Now, Stopped: true, Down: in.Now}
 			return act(in, CancelJob{}, Reason{Code: RecoveryTimeout}).
 				saying(append(says, Line{Info, "Demoting self because crash recovery is taking too long"})...)
 		}

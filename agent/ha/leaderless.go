@@ -49,7 +49,7 @@ func won(in Input) Decision {
 			return do(in, RewriteFailover{keep}, "the request is settled").
 				saying(Line{Info, "Updating failover key after acquiring leader lock..."})
 		}
-		return do(in, ClearFailover{}, "the request is settled").
+		return do(in, ClearFailover{Revision: f.Revision}, "the request is settled").
 			saying(Line{Info, "Cleaning up failover key after acquiring leader lock..."})
 	}
 	return enforcePrimary(in)

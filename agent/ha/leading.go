@@ -38,7 +38,7 @@ func enforcePrimary(in Input) Decision {
 		if acquired {
 			return rest(in, Reason{Code: AcquiredAsPrimary})
 		}
-		d := rest(in, Reason{Code: Leading})
+		d := rest(in, Reason{Code: Leading}).noting(unsupported(in))
 		if again, ok := scheduleWait(in); ok {
 			d.Action = Rest{Again: again}
 		}
@@ -67,7 +67,7 @@ func pausedHolderStandby(in Input) Decision {
 			return do(in, RenewLeader{}, "the failover candidate in pause")
 		}
 		if in.Local.Running() {
-			return startJob(in, JobSpec{Kind: JobPromote, Name: string(JobPromote)}, Reason{Code: PromotedWithLock})
+			return enforcePrimary(in)
 		}
 		return rest(in, Reason{Code: WaitingForPromotion})
 	}

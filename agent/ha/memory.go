@@ -34,6 +34,11 @@ type Memory struct {
 
 	// Demotion under way; nil when none.
 	Demotion *Demotion
+	// Returning: a step-down stopped PostgreSQL, and it has to come back as a
+	// standby, in pause as well.
+	Returning bool
+	// StopAgain: PostgreSQL could not be stopped; not before then again.
+	StopAgain clock.Instant
 	// Released is when we gave the key up on purpose; zero: not lately.
 	Released clock.Instant
 

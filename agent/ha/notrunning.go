@@ -15,11 +15,14 @@ func notRunning(in Input) Decision {
 	if m.Recovering && !m.Rewind.pending() {
 		return afterFailedStart(in, holder)
 	}
-	if in.Now.Before(m.RetryAfter) {
-		return restFor(in, m.RetryAfter.Sub(in.Now), Reason{Code: StartFailed}).
-			noting("PostgreSQL does not start; see the log")
+	if left := m.RetryAfter.Sub(in.Now); left > 0 {
+		if !holder && (m.Rewind == RewindNeed || m.Rewind == RewindFailed) {
+			return restFor(in, left, Reason{Code: RetryLater, Detail: "this member's history left the leader's; next attempt to mend it follows"}).
+				noting("history differs from the leader's, and mending it failed: " + m.RewindWhy)
+		}
+		return restFor(in, left, Reason{Code: StartFailed}).noting("PostgreSQL does not start; see the log")
 	}
-	if holder {
+	if holder && m.Rewind != RewindFailed {
 		if d, ok := restartInPlace(in); ok {
 			return d
 		}
@@ -127,7 +130,11 @@ func pausedNotRunning(in Input) Decision {
 		return act(in, ReleaseLeader{}, Reason{Code: ReleasedPausedStopped})
 	}
 	// The one exception: a former primary on its way back after a switchover.
-	if in.Memory.Rewind == RewindSuccess || in.Memory.Rewind.pending() && in.Cluster.Leader != nil && in.Local.RewindUsable {
+	m := in.Memory
+	if m.Returning || m.Rewind == RewindSuccess || m.Rewind.pending() && in.Cluster.Leader != nil && in.Local.RewindUsable {
+		if in.Now.Before(m.RetryAfter) {
+			return restFor(in, m.RetryAfter.Sub(in.Now), Reason{Code: PausedStopped})
+		}
 		return restartAsStandby(in, false)
 	}
 	if in.Tried.Release != NotTried {

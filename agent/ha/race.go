@@ -41,19 +41,25 @@ func eligible(in Input) verdict {
 	case in.Tags.NoFailover:
 		return no()
 	case len(in.Settings.Unsupported) > 0:
-		return no(Line{Warning, "not racing for the leader key: " + in.Settings.Unsupported[0].Message})
+		return no(Line{Warning, unsupported(in)})
+	case in.Settings.FailsafeMode && len(in.Cluster.Failsafe) > 0 && in.Cluster.Failsafe[in.Self] == "":
+		return no(Line{Info, "this member is not in /failsafe"})
 	case !in.Memory.Released.IsZero() && in.Now.Sub(in.Memory.Released) < releaseWait:
 		return no()
+	case f != nil && f.Leader != "" && !inSync(in):
+		return no(notInSync(in))
 	case f != nil && (f.Leader != "" || f.Candidate != ""):
 		if v, decided := requestedLeader(in); decided {
 			return v
 		}
-		return undiverged(in, others(in, f.Leader), healthiest(in, others(in, f.Leader), false))
+		// The leader it is away from is not compared with, but if it still is a
+		// primary it is obeyed like any other.
+		return undiverged(in, others(in, f.Leader), healthiest(in, others(in, ""), f.Leader, false))
 	case !inSync(in):
 		// Rulings 11: a /sync that is there is obeyed, whoever wrote it.
-		return no(Line{Info, "not in /sync: " + in.Cluster.Sync.Leader + " had synchronous standbys and this member is none of them"})
+		return no(notInSync(in))
 	}
-	return undiverged(in, others(in, ""), healthiest(in, others(in, ""), true))
+	return undiverged(in, others(in, ""), healthiest(in, others(in, ""), "", true))
 }
 
 // undiverged lets a member whose log is known to have left the cluster's
@@ -96,6 +102,10 @@ func primaryMayLead(in Input) verdict {
 	return no(Line{Warning, fmt.Sprintf("My timeline %d is behind last known cluster timeline %d", in.Local.Timeline, cluster)})
 }
 
+func notInSync(in Input) Line {
+	return Line{Info, "not in /sync: " + in.Cluster.Sync.Leader + " had synchronous standbys and this member is none of them"}
+}
+
 // inSync says whether a synchronous state, if any, permits this member to lead.
 func inSync(in Input) bool {
 	s := in.Cluster.Sync
@@ -123,6 +133,8 @@ func requestedLeader(in Input) (v verdict, decided bool) {
 			return verdict{}, false
 		}
 		return no(), true
+	case f.Candidate != "" && !inSync(in):
+		return no(notInSync(in)), true
 	case f.Candidate != "":
 		m := in.Cluster.Member(f.Candidate)
 		if m == nil {
@@ -159,8 +171,9 @@ func missing(have []dcs.Member, m dcs.Member) []dcs.Member {
 	return []dcs.Member{m}
 }
 
-// healthiest is section 9.3: nobody reachable is ahead of us, or still a primary.
-func healthiest(in Input, peers []dcs.Member, checkLag bool) verdict {
+// healthiest is section 9.3: nobody reachable is ahead of us, or still a
+// primary. The member named uncompared may be ahead.
+func healthiest(in Input, peers []dcs.Member, uncompared string, checkLag bool) verdict {
 	mine := in.Local.Location
 	if checkLag && in.Cluster.Status.Optime > mine &&
 		int64(in.Cluster.Status.Optime-mine) > in.Settings.MaximumLagOnFailover {
@@ -188,7 +201,7 @@ func healthiest(in Input, peers []dcs.Member, checkLag bool) verdict {
 			continue // neither vote nor veto
 		case p.Primary:
 			return no(Line{Warning, fmt.Sprintf("Primary (%s) is still alive", p.Name)})
-		case abandoned(in, *p):
+		case p.Name == uncompared, abandoned(in, *p):
 			continue
 		case p.Location > mine:
 			return no(Line{Info, fmt.Sprintf("Wal position of %s is ahead of my wal position", p.Name)},

@@ -22,6 +22,9 @@ func onRequest(in Input) Decision {
 		r.PendingOnly && !r.PendingRestart:
 		return refuse(in, "restart conditions are not satisfied")
 	}
+	if in.holder() && !in.Settings.Pause && in.Tried.Renew == NotTried && in.Tried.Acquire != Done {
+		return do(in, RenewLeader{}, "before a restart") // the guard asks for it, and it may take long
+	}
 	spec := JobSpec{Kind: JobRestart, Name: string(JobRestart), Timeout: r.Timeout, Role: postgres.RoleReplica, RequestID: r.ID}
 	switch {
 	case in.Local.Primary(), !in.Local.Alive && role == postgres.RolePrimary && (in.holder() || in.Settings.Pause):

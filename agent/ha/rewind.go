@@ -29,9 +29,12 @@ func rewindStep(in Input) (Decision, bool) {
 	switch {
 	case in.Local.RewindUsable && leader.CheckpointAfterPromote != nil:
 		return restFor(in, checkRetry, Reason{Code: WaitingCheckpoint, Member: leader.Name}), true
-	case in.Local.RewindUsable && in.Now.Before(in.Memory.RetryAfter):
+	case in.Now.Before(in.Memory.RetryAfter) && in.Local.RewindUsable:
 		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "pg_rewind: " + in.Memory.RewindWhy}).
 			noting("pg_rewind will be tried again: " + in.Memory.RewindWhy), true
+	case in.Now.Before(in.Memory.RetryAfter) && in.Settings.RemoveOnDiverged:
+		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "cloning failed; next attempt follows"}).
+			noting("histories parted (" + in.Memory.RewindWhy + ") and cloning anew failed; see the log"), true
 	case in.Local.RewindUsable:
 		return startJob(in, JobSpec{Kind: JobRewind, Name: string(JobRewind) + " " + leader.Name, Source: leader}, Reason{Code: Rewinding, Member: leader.Name}), true
 	case in.Settings.RemoveOnDiverged:

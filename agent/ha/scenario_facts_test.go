@@ -142,6 +142,8 @@ func (s *story) setSetting(k, v string) error {
 		set.RemoveOnDiverged = true
 	case "remove-on-rewind-failure":
 		set.RemoveOnRewindFailure = true
+	case "permanent":
+		set.Slots = map[string]config.Slot{v: {Type: "physical"}}
 	case "unsupported":
 		set.Unsupported = []config.Finding{{Path: "synchronous_mode", Message: "synchronous_mode is not supported yet"}}
 	default:

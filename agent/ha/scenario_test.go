@@ -130,6 +130,7 @@ func (s *story) cycle() string {
 	if s.in.Finished != nil {
 		s.in.Job, s.running = nil, nil
 	}
+	said := map[string]bool{}
 	var d Decision
 	for step := 0; ; step++ {
 		if step == maxScenarioSteps {
@@ -139,7 +140,10 @@ func (s *story) cycle() string {
 		d = Decide(s.in)
 		s.in.Memory, s.in.Finished = d.Memory, nil
 		for _, l := range d.Says {
-			s.printf("%s: %s\n", levelName(l.Level), l.Text)
+			if !said[l.Text] { // as the loop does it
+				said[l.Text] = true
+				s.printf("%s: %s\n", levelName(l.Level), l.Text)
+			}
 		}
 		if s.ends(d) {
 			break
@@ -229,6 +233,9 @@ func (s *story) executeLead(action Action) string {
 	case RenewLeader:
 		t.Renew = o.renew
 		s.lead(o.renew)
+		if o.renew == Done && a.Status != nil { // others read it in their next cycle
+			s.view.optime, s.view.slots, s.view.retain = a.Status.Optime, a.Status.Slots, a.Status.RetainSlots
+		}
 		return outcomeName(o.renew)
 	case AcquireLeader:
 		t.Acquire = o.acquire

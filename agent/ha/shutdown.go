@@ -55,11 +55,14 @@ func duringShutdownStop(in Input) Decision {
 	if in.Peers == nil {
 		return do(in, AskPeers{Members: candidates(in, "")}, "who has the shutdown checkpoint")
 	}
+	if len(in.Peers) == 0 {
+		return wait // there is nobody to wait for
+	}
 	if ok, _ := failoverPossible(in, "", nonZero(in.Job.CheckpointLSN)); ok {
 		return do(in, ReleaseLeader{Optime: in.Job.CheckpointLSN}, "a member has the shutdown checkpoint").
 			saying(Line{Info, "Leader key released"})
 	}
-	return restFor(in, checkpointPoll, Reason{Code: ShuttingDown})
+	return restFor(in, pollCheckpoint(in), Reason{Code: ShuttingDown})
 }
 
 // nonZero keeps an unknown checkpoint from meaning "no checkpoint asked for".

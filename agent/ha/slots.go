@@ -56,12 +56,27 @@ func wantedSlots(in Input) []SlotWant {
 			byName[name] = SlotWant{Name: name, Retained: true, LSN: in.Cluster.Status.Slots[name]}
 		}
 	}
+	if !in.Tags.NoFailover {
+		addPermanent(in, byName, own)
+	}
 	out := make([]SlotWant, 0, len(byName))
 	for _, w := range byName {
 		out = append(out, w)
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out
+}
+
+// addPermanent adds the permanent physical slots of the dynamic configuration:
+// on every node, used by somebody outside of the cluster.
+func addPermanent(in Input, byName map[string]SlotWant, own string) {
+	for name, slot := range in.Settings.Slots {
+		w, have := byName[name]
+		if slot.Type != "physical" || name == own || have && !w.Retained {
+			continue
+		}
+		byName[name] = SlotWant{Name: name, Active: in.Local.Primary(), LSN: in.Cluster.Status.Slots[name]}
+	}
 }
 
 // seen notes, on the leader, which members' slots are in use, so that a

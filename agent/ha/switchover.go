@@ -37,6 +37,10 @@ func manualFailover(in Input) (Decision, bool) {
 		in.Local.Running() && !in.Local.Primary() { // first the promotion under way, then a hand-over that knows what to hand over
 		return Decision{}, false
 	}
+	if f.NoZone && !in.Settings.Pause {
+		return do(in, ClearFailover{Revision: f.Revision}, "a schedule without a time zone means nothing").
+			saying(Line{Warning, "Incorrect value of scheduled_at: " + f.ScheduledAt.Format("2006-01-02T15:04:05")}, Line{Info, "Cleaning up failover key"}), true
+	}
 	if !f.ScheduledAt.IsZero() {
 		if d, act := scheduled(in, f); !act {
 			return d, d.Action != nil
@@ -64,7 +68,9 @@ func manualFailover(in Input) (Decision, bool) {
 		return d.saying(says...), ok
 	}
 	d := demote(in, DemoteGraceful, Reason{Code: SwitchoverDemoting, Name: name})
-	d.Memory.Demotion.Candidate = f.Candidate
+	if d.Memory.Demotion != nil { // it began
+		d.Memory.Demotion.Candidate = f.Candidate
+	}
 	return d, true
 }
 

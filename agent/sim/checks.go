@@ -16,6 +16,9 @@ type checks struct {
 	acked  []ackedRow // and not yet lost
 	// outside the promise until then: pause (rulings 7), hand edits (rulings 9).
 	excused Time
+	// tainted: an operator's hand let a member be promoted without the key; its
+	// timeline is a number that means nothing from then on.
+	tainted bool
 	handed  map[string]bool // got the key by hand-over, and has not been promoted since
 	named   map[string]bool // is the candidate of a manual failover
 	away    string          // whom the switchover that is being raced for leads away from
@@ -114,13 +117,16 @@ func (c *checks) promoted(sv *server) {
 	handed, named := c.handed[m.name], c.named[m.name]
 	delete(c.handed, m.name)
 	delete(c.named, m.name)
+	if c.s.now < c.excused && c.s.etcd.leader() != m.name {
+		c.tainted = true
+	}
 	if len(lost) == 0 {
 		return
 	}
 	c.acked = there
 	c.tally.Lost += len(lost)
 	c.s.tell(m.name, "%d acknowledged rows are lost by this promotion", len(lost))
-	if c.s.now < c.excused || c.unsure() {
+	if c.s.now < c.excused || c.unsure() || c.tainted {
 		return
 	}
 	if handed {

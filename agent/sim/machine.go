@@ -74,7 +74,7 @@ func (m *machine) boot() {
 		return
 	}
 	a := &agentProcess{actor: actor{m: m}}
-	m.agent = a
+	m.agent, m.knows = a, false
 	a.store = &store{a: a, ttl: m.s.shape.ttl}
 	m.holdUntil, m.holdPaused = 0, false
 	var until clock.Instant
@@ -134,6 +134,9 @@ func (m *machine) learned(readAt Time) {
 // sure says whether the machine's deadlines mean anything.
 func (m *machine) sure() bool {
 	a := m.agent
+	if sv := m.db.run; sv != nil && sv.guard.paused {
+		return false // its agent has read of a pause, and of no end of it yet (rulings 7)
+	}
 	switch {
 	case !m.unsure || m.frozen:
 	case m.db.run == nil, m.s.now >= m.resumedAt.Add(m.s.shape.ttl+time.Second): // the guard's deadline has passed by now
