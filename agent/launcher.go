@@ -26,6 +26,7 @@ type launcher struct {
 
 	mu    sync.Mutex
 	guard *client.Client // nil: none alive
+	gone  chan struct{}  // closed when guard is
 	until clock.Instant  // the leader key is ours until then; zero: not ours
 	armed bool           // the guard holds a deadline
 	ttl   time.Duration
@@ -68,17 +69,18 @@ func (l *launcher) adopt(ctx context.Context) (clock.Instant, error) {
 
 // take makes c the guard and watches over it. Called with mu held.
 func (l *launcher) take(c *client.Client) {
-	l.guard = c
-	go l.watch(c) // ends with the guard: Exited is closed then
+	l.guard, l.gone = c, make(chan struct{})
+	go l.watch(c, l.gone) // ends with the guard: Exited is closed then
 }
 
-// watch reports what the guard reports until it is gone.
-func (l *launcher) watch(c *client.Client) {
+// watch reports what the guard reports until it is gone, and closes gone then.
+func (l *launcher) watch(c *client.Client, gone chan struct{}) {
+	defer close(gone)
 	exited, fired := c.Exited(), c.Fired()
 	for exited != nil {
 		select {
 		case e, open := <-exited:
-			if open {
+			if open && !l.released(c) {
 				l.ended(e)
 			}
 			exited = nil
@@ -103,6 +105,14 @@ func (l *launcher) watch(c *client.Client) {
 	c.Close()
 }
 
+// released says whether the guard was left to itself on purpose: the end of
+// the connection is no news of it then.
+func (l *launcher) released(c *client.Client) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.guard != c
+}
+
 // ended says how a postmaster ended. A lost guard is counted and explained:
 // one primary before availability (rulings 5).
 func (l *launcher) ended(e client.Exit) {
@@ -121,8 +131,9 @@ func (l *launcher) ended(e client.Exit) {
 // it, one at a time: mu is never held across a wait, because the loop needs
 // it to extend the deadline.
 func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool) (int, error) {
+	l.awaitDeparture(ctx)
 	l.release()
-	c, err := client.Spawn(ctx, l.options)
+	c, err := l.spawn(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("start a guard for PostgreSQL: %w", err)
 	}
@@ -148,6 +159,44 @@ func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool
 		err = l.hold(ctx, renewed, ttl)
 	}
 	return pid, err
+}
+
+// departWait bounds the wait for the guard of a server that has ended.
+const departWait = 5 * time.Second
+
+// awaitDeparture waits for the guard of the last server: it is still there for
+// a moment after the postmaster, until nothing of the tree is left. Left
+// earlier it would look lost, and in the way of the next.
+func (l *launcher) awaitDeparture(ctx context.Context) {
+	l.mu.Lock()
+	guard, gone := l.guard, l.gone
+	l.mu.Unlock()
+	if guard == nil {
+		return
+	}
+	late := time.NewTimer(departWait)
+	defer late.Stop()
+	select {
+	case <-gone:
+	case <-late.C:
+	case <-ctx.Done():
+	}
+}
+
+// spawn starts a guard; one that has said its last word may need a moment to end.
+func (l *launcher) spawn(ctx context.Context) (*client.Client, error) {
+	start := clock.Now()
+	for {
+		c, err := client.Spawn(ctx, l.options)
+		if !errors.Is(err, client.ErrGuardRunning) || clock.Now().Sub(start) > departWait {
+			return c, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // abandonWait bounds the end of a guard whose start did not come about.

@@ -69,6 +69,9 @@ func (m *machine) Observe(ctx context.Context) ha.Local {
 	if r := o.Row; r != nil {
 		l.Queried, l.Timeline, l.Location, l.Streaming = true, r.Timeline, r.Position(), r.Streaming
 		l.Slots = physicalSlots(r)
+		if r.InRecovery && r.ReplayPaused {
+			m.unblockReplay(ctx)
+		}
 		if !r.InRecovery {
 			l.HistoryFile = m.historyOf(r.Timeline)
 			m.checkpoint.ensure(m, r.Timeline)
@@ -85,6 +88,24 @@ func (m *machine) Observe(ctx context.Context) ha.Local {
 	l.BackupLabel = err == nil
 	l.RewindUsable, l.RewindUnusable = m.rewindUsable(ctx)
 	return l
+}
+
+// unblockReplay lets a standby end whose replay stands still because the
+// primary raised a parameter (PostgreSQL 14 and later pause there): the next
+// start takes pg_control's values (contract: config.md 6.3). An operator's
+// pause is left alone.
+func (m *machine) unblockReplay(ctx context.Context) {
+	if m.settings.Current().Pause || m.job() != nil {
+		return
+	}
+	why, err := m.inst.ReplayBlocked(ctx)
+	if err == nil && why != "" {
+		m.log.Warn("replay is paused because a parameter is too low here: resuming it, PostgreSQL ends and is started again with the primary's value", "why", why)
+		err = m.inst.ResumeReplay(ctx)
+	}
+	if err != nil {
+		m.log.Warn("resume replay", "err", err)
+	}
 }
 
 // data says what the data directory is good for.
@@ -115,7 +136,11 @@ func (m *machine) rewindUsable(ctx context.Context) (bool, string) {
 	m.mu.Lock()
 	cached := m.rewindFact
 	m.mu.Unlock()
-	if !cached.at.IsZero() && m.clock.Now().Sub(cached.at) < rewindFactAge {
+	age := rewindFactAge
+	if !cached.usable {
+		age = rewindNoAge
+	}
+	if !cached.at.IsZero() && m.clock.Now().Sub(cached.at) < age {
 		return cached.usable, cached.why
 	}
 	cached.at = m.clock.Now()
@@ -126,9 +151,12 @@ func (m *machine) rewindUsable(ctx context.Context) (bool, string) {
 	return cached.usable, cached.why
 }
 
-// rewindFactAge is how long the answer to "can pg_rewind be used" is kept:
-// asking runs programs.
-const rewindFactAge = 30 * time.Second
+// How long the answer to "can pg_rewind be used" is kept, because asking runs
+// programs. A no may be that of a data directory that was just being made.
+const (
+	rewindFactAge = 30 * time.Second
+	rewindNoAge   = 2 * time.Second
+)
 
 type rewindFact struct {
 	at     clock.Instant

@@ -3,6 +3,7 @@ package ha
 import (
 	"hash/fnv"
 
+	"pgha/internal/config"
 	"pgha/internal/dcs"
 	"pgha/internal/postgres"
 )
@@ -65,7 +66,7 @@ func clone(in Input) Decision {
 	var offers []dcs.Member
 	for _, m := range in.Cluster.Members {
 		if m.Name != in.Self && m.Name != in.Cluster.Leader.Name && m.ConnURL != "" &&
-			m.State == postgres.StateRunning && truthy(m.Tags["clonefrom"]) {
+			m.State == postgres.StateRunning && config.Truthy(m.Tags["clonefrom"]) {
 			offers = append(offers, m)
 		}
 	}
@@ -196,22 +197,3 @@ func streamedLately(in Input) bool {
 
 // startJob begins a long action; it ends the cycle with the given reason.
 func startJob(in Input, spec JobSpec, r Reason) Decision { return act(in, StartJob{Job: spec}, r) }
-
-// truthy is how tags are read: anything that is not empty, zero or false (config.md 3.5).
-func truthy(v any) bool {
-	switch v := v.(type) {
-	case nil:
-		return false
-	case bool:
-		return v
-	case string:
-		return v != ""
-	case int:
-		return v != 0
-	case int64:
-		return v != 0
-	case float64:
-		return v != 0
-	}
-	return true
-}

@@ -17,6 +17,9 @@ func Decide(in Input) Decision {
 	switch {
 	case in.Local.Superseded:
 		return act(in, Exit{Code: exitRefused}, Reason{Code: Superseded})
+	case in.Request != nil && !in.Tried.Answered && busy(in) != "":
+		// Nothing below would look at it: its caller must not wait for that.
+		return refuse(in, busy(in))
 	case in.Shutdown != ShutdownNone:
 		return shuttingDown(in)
 	case in.Memory.Demotion != nil:
@@ -29,7 +32,7 @@ func Decide(in Input) Decision {
 		return do(in, TouchMember{}, "own member key is missing")
 	case in.holder() && registrationDue(in):
 		return restoreRegistration(in)
-	case in.Request != nil && !in.Tried.Answered:
+	case in.Request != nil && !in.Tried.Answered && !in.keyless():
 		return onRequest(in)
 	case in.Job != nil:
 		return duringJob(in)
@@ -145,6 +148,12 @@ const retryPause = 2 * time.Second
 func (in Input) holder() bool {
 	return in.Cluster != nil && in.Cluster.Leader != nil && in.Cluster.Leader.Name == in.Self &&
 		in.Tried.Renew != Refused && in.Tried.Release != Done && in.Tried.HandOver != Done
+}
+
+// keyless says whether PostgreSQL here accepts writes though the leader key is
+// not ours: whatever else is wanted, that is decided first.
+func (in Input) keyless() bool {
+	return in.Local.Primary() && !in.holder() && !in.Settings.Pause
 }
 
 // unlocked says whether nobody holds the leader key.

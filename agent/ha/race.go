@@ -3,8 +3,8 @@ package ha
 import (
 	"fmt"
 	"sort"
-	"strconv"
 
+	"pgha/internal/config"
 	"pgha/internal/dcs"
 	"pgha/internal/postgres"
 )
@@ -338,25 +338,4 @@ func formerLeader(in Input) string {
 }
 
 // noFailover says whether a member's key keeps it from leading.
-func noFailover(m dcs.Member) bool {
-	if v, ok := m.Tags["nofailover"]; ok {
-		return truthy(v) // an explicit false wins over the priority (pitfall 13)
-	}
-	p, ok := number(m.Tags["failover_priority"])
-	return ok && p <= 0
-}
-
-func number(v any) (int, bool) {
-	switch v := v.(type) {
-	case int:
-		return v, true
-	case int64:
-		return int(v), true
-	case float64:
-		return int(v), true
-	case string:
-		n, err := strconv.Atoi(v)
-		return n, err == nil
-	}
-	return 0, false
-}
+func noFailover(m dcs.Member) bool { return config.NoFailover(m.Tags) }

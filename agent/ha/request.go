@@ -6,50 +6,70 @@ import "pgha/internal/postgres"
 // answers the request when it ends; what cannot be done is answered at once.
 func onRequest(in Input) Decision {
 	r := in.Request
-	refuse := func(text string) Decision {
-		return act(in, Answer{Code: 503, Text: text}, Reason{Code: StoppingRequest, Detail: text})
-	}
-	if in.Job != nil && in.Job.Kind != JobStop && r.Kind == RequestReinit && r.Force {
-		if in.Job.Canceled {
-			return rest(in, Reason{Code: JobInProgress, Name: in.Job.Name})
-		}
-		return act(in, CancelJob{}, Reason{Code: JobInProgress, Name: in.Job.Name})
+	if r.Kind == RequestReinit {
+		return reinit(in)
 	}
 	if in.Job != nil {
-		return refuse(in.Job.Name + " already in progress")
-	}
-	if r.Kind == RequestReinit {
-		return reinit(in, refuse)
+		return refuse(in, in.Job.Name+" already in progress")
 	}
 	if in.Memory.Rewind == RewindFailed && !in.Local.Alive {
-		return refuse("pg_rewind did not finish on this data directory; reinitialize it instead")
+		return refuse(in, "pg_rewind did not finish on this data directory; reinitialize it instead")
 	}
 	role := in.Local.Role
 	switch {
 	case r.Role != "" && r.Role != role,
 		r.BelowVersion != 0 && r.ServerVersion >= r.BelowVersion,
 		r.PendingOnly && !r.PendingRestart:
-		return refuse("restart conditions are not satisfied")
+		return refuse(in, "restart conditions are not satisfied")
 	}
 	spec := JobSpec{Kind: JobRestart, Name: string(JobRestart), Timeout: r.Timeout, Role: postgres.RoleReplica, RequestID: r.ID}
-	if in.Local.Primary() || !in.Local.Alive && role == postgres.RolePrimary {
+	switch {
+	case in.Local.Primary(), !in.Local.Alive && role == postgres.RolePrimary && (in.holder() || in.Settings.Pause):
 		spec.Role = postgres.RolePrimary
-	} else {
+	default:
 		spec.Source = followTarget(in)
+		if m := &in.Memory; !in.Local.Alive && !m.Rewind.executed() && m.Rewind != RewindNeed {
+			m.Rewind = RewindCheck // nobody compared its history before this start
+		}
 	}
 	return startJob(in, spec, Reason{Code: Restarting})
 }
 
-func reinit(in Input, refuse func(string) Decision) Decision {
+// refuse answers the request with a no; the cycle goes on.
+func refuse(in Input, text string) Decision {
+	return act(in, Answer{Code: 503, Text: text}, Reason{Code: StoppingRequest, Detail: text})
+}
+
+// busy says why no request can be decided on in this cycle; empty: it can.
+func busy(in Input) string {
+	switch {
+	case in.Shutdown != ShutdownNone:
+		return "the agent is shutting down"
+	case in.Memory.Demotion != nil && in.Job != nil:
+		return in.Job.Name + " already in progress"
+	case in.Memory.Demotion != nil:
+		return "demote already in progress"
+	case in.Cluster == nil || in.Tried.Renew == Failed:
+		return "DCS is not accessible"
+	}
+	return ""
+}
+
+func reinit(in Input) Decision {
+	source := in.Cluster.LeaderMember()
 	switch {
 	case in.Cluster.Leader == nil:
-		return refuse("Cluster has no leader, can not reinitialize")
+		return refuse(in, "Cluster has no leader, can not reinitialize")
 	case in.holder():
-		return refuse("I am the leader, can not reinitialize")
-	}
-	source := in.Cluster.LeaderMember()
-	if source == nil || source.ConnURL == "" {
-		return refuse("the leader has not published an address to copy from")
+		return refuse(in, "I am the leader, can not reinitialize")
+	case source == nil || source.ConnURL == "":
+		return refuse(in, "the leader has not published an address to copy from")
+	case in.Job != nil && (!in.Request.Force || in.Job.Kind == JobStop):
+		return refuse(in, in.Job.Name+" already in progress")
+	case in.Job != nil && in.Job.Canceled:
+		return rest(in, Reason{Code: JobInProgress, Name: in.Job.Name})
+	case in.Job != nil:
+		return act(in, CancelJob{}, Reason{Code: JobInProgress, Name: in.Job.Name})
 	}
 	return startJob(in, JobSpec{Kind: JobReinit, Name: string(JobReinit), Source: source, RequestID: in.Request.ID},
 		Reason{Code: Cloning, Name: "reinitialize from leader '" + source.Name + "'"})

@@ -19,7 +19,7 @@ import (
 //	member b role= state= lsn= tl= nofailover nourl noapi nolease checkpoint-pending tag.X=
 //	failover leader= candidate= at=+10s nozone      failover -
 //	sync     leader= standbys=b,c
-//	local    primary|standby|starting|stopped|crashed|empty|foreign|unreadable|half  lsn= tl= role= id= ...
+//	local    primary|standby|starting|starting-primary|stopped|demoted|crashed|empty|foreign|unreadable|half  lsn= tl= role= id= ...
 //	set      pause ttl= loop_wait= start_timeout= lag= check_timeline failsafe slots_ttl= use_slots=off
 //	         remove-on-diverged remove-on-rewind-failure unsupported
 //	tags     nofailover nostream replicatefrom= priority=
@@ -67,7 +67,7 @@ func (s *story) fact(words []string) error {
 			s.in.Shutdown = ShutdownDetach
 		}
 	case "lost":
-		s.in.Memory, s.started, s.in.Job = Memory{}, nil, nil
+		s.in.Memory, s.running, s.in.Job = Memory{}, nil, nil
 	case "local":
 		return each(args, s.setLocal)
 	case "set":
@@ -235,8 +235,8 @@ func (s *story) setJob(args []string) error {
 	if i := slices.IndexFunc(jobWords, func(w jobWord) bool { return w.word == args[0] }); i >= 0 {
 		job.Kind, job.Name = jobWords[i].kind, string(jobWords[i].kind)
 	}
-	if s.started != nil && s.started.Kind == job.Kind {
-		job.JobSpec = *s.started
+	if s.running != nil && s.running.Kind == job.Kind {
+		job.JobSpec = s.running.JobSpec
 	}
 	s.in.Job = &job
 	return each(args[1:], func(k, v string) error {
@@ -274,10 +274,7 @@ var jobWords = []jobWord{
 // setFinished ends the job that the previous cycle started, or one named by kind=.
 func (s *story) setFinished(args []string) error {
 	r := JobResult{}
-	switch {
-	case s.started != nil:
-		r.JobSpec = *s.started
-	case s.in.Job != nil:
+	if s.in.Job != nil {
 		r.JobSpec = s.in.Job.JobSpec
 	}
 	s.in.Finished, s.in.Job = &r, nil

@@ -64,7 +64,7 @@ type story struct {
 	script script
 	// scripted answers of peers; those in the cluster but not here are silent.
 	peers   map[string]Peer
-	started *JobSpec      // the job of the previous cycle
+	running *Job          // the job that the previous cycle started or left running
 	slept   time.Duration // how long the previous cycle rested
 	out     strings.Builder
 }
@@ -107,10 +107,7 @@ func (s *story) advance() {
 		wait = s.in.Settings.LoopWait
 	}
 	s.pass(wait)
-	s.in.Job, s.in.Finished, s.in.Request = nil, nil, nil
-	if s.started != nil {
-		s.in.Job = &Job{JobSpec: *s.started, Started: s.in.Now.Add(-wait)}
-	}
+	s.in.Job, s.in.Finished, s.in.Request = s.running, nil, nil
 	s.script, s.reload = everythingWorks(), nil
 }
 
@@ -131,7 +128,7 @@ func (s *story) cycle() string {
 	}
 	before := s.in.Memory
 	if s.in.Finished != nil {
-		s.in.Job, s.started = nil, nil
+		s.in.Job, s.running = nil, nil
 	}
 	var d Decision
 	for step := 0; ; step++ {
@@ -163,10 +160,7 @@ func (s *story) ends(d Decision) bool {
 	switch a := d.Action.(type) {
 	case Rest:
 		s.slept = a.Again
-		s.started = nil
-		if s.in.Job != nil {
-			s.started = &s.in.Job.JobSpec
-		}
+		s.running = s.in.Job
 		s.printf("%s\n", describe(a))
 	case Exit:
 		s.printf("%s\n", describe(a))
@@ -174,8 +168,7 @@ func (s *story) ends(d Decision) bool {
 		if s.in.Job != nil {
 			s.printf("TWO JOBS: %s runs already\n", s.in.Job.Name)
 		}
-		job := a.Job
-		s.started, s.slept = &job, time.Second
+		s.running, s.slept = &Job{JobSpec: a.Job, Started: s.in.Now}, time.Second
 		s.printf("%s\n", describe(a))
 	default:
 		return false

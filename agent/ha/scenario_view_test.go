@@ -207,6 +207,8 @@ func (s *story) setLocal(k, v string) error {
 		run(true, true, postgres.StateRunning, postgres.RoleReplica)
 	case "starting":
 		run(true, true, postgres.StateStarting, l.Role)
+	case "starting-primary": // no query is possible: the remembered role tells
+		run(true, false, postgres.StateStarting, postgres.RolePrimary)
 	case "stopped": // a standby, shut down
 		run(false, true, postgres.StateStopped, postgres.RoleReplica)
 		l.Control, l.RecoverySignal = ControlShutDownStdby, true

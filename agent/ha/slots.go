@@ -5,6 +5,7 @@ import (
 	"sort"
 
 	"pgha/internal/clock"
+	"pgha/internal/config"
 	"pgha/internal/postgres"
 )
 
@@ -27,7 +28,7 @@ func wantedSlots(in Input) []SlotWant {
 	leading := in.Local.Primary()
 	for _, m := range in.Cluster.Members {
 		name := postgres.SlotName(m.Name)
-		if m.Name == in.Self || name == own || truthy(m.Tags["nostream"]) {
+		if m.Name == in.Self || name == own || config.Truthy(m.Tags["nostream"]) {
 			continue
 		}
 		via, _ := m.Tags["replicatefrom"].(string)
@@ -75,7 +76,7 @@ func seen(in Input) map[string]clock.Instant {
 		}
 	}
 	for _, m := range in.Cluster.Members {
-		if !truthy(m.Tags["nostream"]) {
+		if !config.Truthy(m.Tags["nostream"]) {
 			out[postgres.SlotName(m.Name)] = in.Now
 		}
 	}

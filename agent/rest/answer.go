@@ -2,6 +2,7 @@ package rest
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -111,11 +112,32 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 		}
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	if !r.ProtoAtLeast(1, 1) || a.bare {
+	if !r.ProtoAtLeast(1, 1) || a.bare || unread(r) {
 		h.Set("Connection", "close")
 	}
 	// Errors below mean that the client is gone; nobody is left to tell.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
 	w.WriteHeader(a.code)
 	_, _ = w.Write(body)
+}
+
+// watchedBody knows whether a request's body was read to its end.
+type watchedBody struct {
+	io.ReadCloser
+	ended bool
+}
+
+// Read implements io.Reader.
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.ended = b.ended || err == io.EOF
+	return n, err
+}
+
+// unread says whether a body is left: then the connection must not be used
+// again. The library reads it for itself after the answer, in full duplex mode
+// beside its own reading of the next request, and resets the connection.
+func unread(r *http.Request) bool {
+	b, watched := r.Body.(*watchedBody)
+	return watched && r.ContentLength != 0 && !b.ended
 }

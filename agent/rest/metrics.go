@@ -52,7 +52,7 @@ var patroniSeries = []series{
 	{"patroni_pending_restart", "Value is 1 if the node needs a restart, 0 otherwise.", prometheus.GaugeValue, flag(func(s *Status) bool { return s.PendingRestart })},
 	{"patroni_is_paused", "Value is 1 if auto failover is disabled, 0 otherwise.", prometheus.GaugeValue, flag(func(s *Status) bool { return s.Config.Pause })},
 	{stateMetric, "Numeric representation of Postgres state.", prometheus.GaugeValue, always(func(s *Status, _ clock.Instant) float64 { return stateIndex(s.State) })},
-	{"patroni_failover_priority", "Failover priority of this node, 0 if it must not become leader.", prometheus.GaugeValue, always(func(s *Status, _ clock.Instant) float64 { return float64(api.FailoverPriority(s.Tags)) })},
+	{"patroni_failover_priority", "Failover priority of this node, 0 if it must not become leader.", prometheus.GaugeValue, always(func(s *Status, _ clock.Instant) float64 { return float64(config.FailoverPriority(s.Tags)) })},
 }
 
 const (

@@ -86,6 +86,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Or the library would wait for a body nobody reads before it sends a
 	// refusal. Without support for it that is what happens.
 	_ = http.NewResponseController(w).EnableFullDuplex()
+	r.Body = &watchedBody{ReadCloser: r.Body}
 	c := newCall(w, r)
 	if own := s.ownRoute(c); own != nil {
 		if own.Protected {

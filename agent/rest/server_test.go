@@ -313,3 +313,21 @@ func TestPanic(t *testing.T) {
 		t.Errorf("afterwards: %d", code)
 	}
 }
+
+// A refusal leaves the body unread; the client must get it all the same, on
+// connections that it wants to keep.
+func TestRefusalWithABodyIsDelivered(t *testing.T) {
+	_, url := start(t, well(), func(o *Options) { o.Config.Username, o.Config.Password = "u", "p" })
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{}}
+	for i := range 300 {
+		answer, err := client.Post(url+"/switchover", "application/json", strings.NewReader(`{"leader": "db1"}`))
+		if err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+		_, _ = io.Copy(io.Discard, answer.Body)
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusUnauthorized {
+			t.Fatalf("%s", answer.Status)
+		}
+	}
+}

@@ -95,29 +95,6 @@ func FuzzParsePeer(f *testing.F) {
 	})
 }
 
-func TestFailoverTags(t *testing.T) {
-	for _, tc := range []struct {
-		tags     string
-		no       bool
-		priority int
-	}{
-		{`{}`, false, 1},
-		{`{"nofailover": true, "failover_priority": 5}`, true, 0},
-		{`{"nofailover": false, "failover_priority": 0}`, false, 0},
-		{`{"failover_priority": 0}`, true, 0},
-		{`{"failover_priority": -1}`, true, 0},
-		{`{"failover_priority": "3"}`, false, 3},
-	} {
-		var tags map[string]any
-		if err := json.Unmarshal([]byte(tc.tags), &tags); err != nil {
-			t.Fatal(err)
-		}
-		if NoFailover(tags) != tc.no || FailoverPriority(tags) != tc.priority {
-			t.Errorf("%s: %v, %d", tc.tags, NoFailover(tags), FailoverPriority(tags))
-		}
-	}
-}
-
 func TestDocuments(t *testing.T) {
 	var c Cluster
 	text := `{"members": [{"name": "a", "role": "leader", "state": "running", "api_url": null, "port": 5432, "timeline": 3}, {"name": "b", "lag": "unknown", "receive_lag": 16, "lsn": "0/1"}], "pause": true, "scope": "s"}`

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"pgha/internal/config"
 	"pgha/internal/postgres"
 )
 
@@ -68,30 +69,10 @@ func (p PeerStatus) Reachable() bool { return p.Err == nil }
 
 // NoFailover says whether the member's tags keep it from becoming leader: an
 // explicit nofailover decides, else a failover_priority of zero or less.
-func (p PeerStatus) NoFailover() bool { return NoFailover(p.Tags) }
+func (p PeerStatus) NoFailover() bool { return config.NoFailover(p.Tags) }
 
 // FailoverPriority is the tag failover_priority: 0 with NoFailover, 1 when not set.
-func (p PeerStatus) FailoverPriority() int { return FailoverPriority(p.Tags) }
-
-// NoFailover reads the tags of a member (contract: config.md 3.5).
-func NoFailover(tags map[string]any) bool {
-	if v, ok := tags["nofailover"]; ok && v != nil {
-		return truth(v)
-	}
-	n, ok := integer(tags["failover_priority"])
-	return ok && n <= 0
-}
-
-// FailoverPriority reads the tags of a member; see PeerStatus.FailoverPriority.
-func FailoverPriority(tags map[string]any) int {
-	if NoFailover(tags) {
-		return 0
-	}
-	if n, ok := integer(tags["failover_priority"]); ok {
-		return int(n)
-	}
-	return 1
-}
+func (p PeerStatus) FailoverPriority() int { return config.FailoverPriority(p.Tags) }
 
 // ParsePeer reads the answer to GET /patroni. It takes whatever it can:
 // numbers may be text, unknown keys are ignored, a wrong type reads as

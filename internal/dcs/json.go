@@ -88,26 +88,6 @@ func text(v any) string {
 	return s
 }
 
-// truthy says whether a reader that asks "is it set?" would say yes.
-func truthy(v any) bool {
-	switch v := v.(type) {
-	case nil:
-		return false
-	case bool:
-		return v
-	case string:
-		return v != ""
-	case json.Number:
-		f, err := v.Float64()
-		return err != nil || f != 0
-	case []any:
-		return len(v) > 0
-	case map[string]any:
-		return len(v) > 0
-	}
-	return true
-}
-
 // plain replaces json.Number by int where it is one and float64 elsewhere, so
 // that tags from the store and tags from a file are the same values.
 func plain(v any) any {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"pgha/internal/config"
 	"pgha/internal/postgres"
 )
 
@@ -97,8 +98,8 @@ func DecodeMember(raw []byte) (MemberData, error) {
 	d := MemberData{
 		ConnURL: text(m["conn_url"]), APIURL: text(m["api_url"]), ProxyURL: text(m["proxy_url"]),
 		State: postgres.State(text(m["state"])), Role: postgres.Role(text(m["role"])), Version: text(m["version"]),
-		PendingRestart: truthy(m["pending_restart"]), PendingRestartReason: changes(m["pending_restart_reason"]),
-		ReplicationState: text(m["replication_state"]), Timeline: timeline(m["timeline"]), Pause: truthy(m["pause"]),
+		PendingRestart: config.Truthy(m["pending_restart"]), PendingRestartReason: changes(m["pending_restart_reason"]),
+		ReplicationState: text(m["replication_state"]), Timeline: timeline(m["timeline"]), Pause: config.Truthy(m["pause"]),
 	}
 	if d.State == "" {
 		d.State = postgres.StateUnknown
@@ -107,7 +108,7 @@ func DecodeMember(raw []byte) (MemberData, error) {
 	d.Receive, _ = position(m["receive_lsn"])
 	d.Replay, _ = position(m["replay_lsn"])
 	if v, there := m["checkpoint_after_promote"]; there {
-		done := truthy(v)
+		done := config.Truthy(v)
 		d.CheckpointAfterPromote = &done
 	}
 	if tags, ok := m["tags"].(map[string]any); ok && len(tags) > 0 {
@@ -187,6 +188,6 @@ func scheduledRestart(v any) (*ScheduledRestart, error) {
 	return &ScheduledRestart{
 		Schedule: at, PostmasterStartTime: text(m["postmaster_start_time"]), Role: text(m["role"]),
 		PostgresVersion: scalar(m["postgres_version"]), Timeout: time.Duration(seconds) * time.Second,
-		RestartPending: truthy(m["restart_pending"]),
+		RestartPending: config.Truthy(m["restart_pending"]),
 	}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"pgha/internal/config"
 	"pgha/internal/postgres"
 )
 
@@ -97,7 +98,7 @@ func DecodeFailover(raw []byte) (*Failover, error) {
 		return nil, errors.New("read as no request: not a JSON object")
 	}
 	f := &Failover{Leader: text(m["leader"]), Candidate: text(m["member"])}
-	if at := m["scheduled_at"]; truthy(at) {
+	if at := m["scheduled_at"]; config.Truthy(at) {
 		var zoned bool
 		if f.ScheduledAt, zoned, ok = ParseTime(text(at)); !ok {
 			return nil, fmt.Errorf("read as no request: scheduled_at %q is no time", scalar(at))

@@ -100,7 +100,7 @@ func (s *Server) runBaseBackup(ctx context.Context, from Source, progress func(d
 	}
 	options, rejected := postgres.FilterOptions(postgres.ToolBaseBackup, eff.BaseBackupOptions, version)
 	for _, r := range rejected {
-		s.log.Error("base backup option is not used", "option", r.Option, "reason", r.Reason)
+		s.log.Error("base backup option is not used", "option", r.Option, "why", r.Reason)
 	}
 	args := []string{"--pgdata=" + s.dataDir(), "-X", "stream", "--no-password", "--dbname=" + s.toolConninfo(from, l.PostgreSQL.Replication, "", version)}
 	// A spread checkpoint on the source would hold the clone back for minutes.

@@ -2,6 +2,7 @@ package instance
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -53,7 +54,7 @@ func (s *Server) accepted(ctx context.Context, in postgres.RenderInput) string {
 		dropped := false
 		for name, value := range in.Parameters {
 			if why := complaints[strings.ToLower(name)]; why != "" && !postgres.IsControlledGUC(name) {
-				s.log.Warn("parameter is left out of postgresql.conf", "parameter", name, "reason", why)
+				s.log.Warn(fmt.Sprintf("the parameter %s is left out of postgresql.conf: %s", name, why))
 				next.rejected[strings.ToLower(name)] = value
 				delete(in.Parameters, name)
 				dropped = true

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,6 +27,38 @@ func (s *Server) RunHook(ctx context.Context, command string, args ...string) (c
 	}
 	res, err := runTool(ctx, tool{path: words[0], args: append(words[1:], args...)})
 	return res.code, err
+}
+
+// ReplayBlocked names a parameter that the primary has raised above this
+// standby's running value, which pauses the replay; empty: none, so that the
+// pause is an operator's. pg_control has the primary's values as replayed.
+func (s *Server) ReplayBlocked(ctx context.Context) (string, error) {
+	control, err := s.ControlData(ctx)
+	if err != nil {
+		return "", fmt.Errorf("why replay is paused: %w", err)
+	}
+	blocked := ""
+	err = s.withLocal(ctx, func(c *pgx.Conn) error {
+		for _, name := range slices.Sorted(maps.Keys(control.Settings)) {
+			primary, err := strconv.Atoi(control.Settings[name])
+			if err != nil {
+				continue // wal_level and the like
+			}
+			var here int
+			if err := c.QueryRow(ctx, "SELECT coalesce((SELECT setting FROM pg_settings WHERE name = $1 AND vartype = 'integer'), '-1')::int", name).Scan(&here); err != nil {
+				return err
+			}
+			if here >= 0 && here < primary {
+				blocked = fmt.Sprintf("%s is %d, on the primary %d", name, here, primary)
+				return nil
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("why replay is paused: %w", err)
+	}
+	return blocked, nil
 }
 
 // ResumeReplay lets a standby go on whose replay is paused because the

@@ -4,9 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
+	"time"
 
 	"pgha/internal/postgres"
 )
+
+// nudgeAfter is how long a promotion may take before the startup process is
+// woken again, and from then on how often.
+//
+// The startup process of PostgreSQL 13 to 18 can miss the promotion's wake-up
+// when its WAL receiver dies in the same moment, as it does in every
+// switchover: it resets its latch, finds the receiver gone and sleeps for
+// wal_retrieve_retry_interval (5 s) before it looks for the request. A reload
+// sets the latch once more.
+const nudgeAfter = 100 * time.Millisecond
 
 // Promote ends recovery and returns once pg_control says "in production". It
 // does not look at the leader key: the launcher checks the lease right before
@@ -43,6 +55,7 @@ func (s *Server) Promote(ctx context.Context) error {
 		}
 	}
 	s.SetRole(postgres.RolePromoted)
+	nudge := s.clock.Now().Add(nudgeAfter)
 	for {
 		if now, err := peekControl(dir); err == nil && now != key {
 			key = now
@@ -53,6 +66,10 @@ func (s *Server) Promote(ctx context.Context) error {
 		}
 		if !p.alive() {
 			return fmt.Errorf("promote: %w: the postmaster ended during the promotion", ErrNotRunning)
+		}
+		if s.clock.Now().After(nudge) {
+			_ = signalProcess(p.pid, syscall.SIGHUP) // a postmaster that is gone is noticed above
+			nudge = s.clock.Now().Add(nudgeAfter)
 		}
 		if !pause(ctx, poll/2) {
 			return fmt.Errorf("promote: wait for the end of recovery: %w", context.Cause(ctx))

@@ -137,7 +137,7 @@ func (s *Server) runRewind(ctx context.Context, leader Source) (changed bool, er
 	}
 	options, rejected := postgres.FilterOptions(postgres.ToolRewind, eff.RewindOptions, version)
 	for _, r := range rejected {
-		s.log.Error("pg_rewind option is not used", "option", r.Option, "reason", r.Reason)
+		s.log.Error("pg_rewind option is not used", "option", r.Option, "why", r.Reason)
 	}
 	archive := s.restoreTargetArgs(restore, version)
 	args := append(archive, "-D", s.dataDir(), "--progress", "--source-server", s.toolConninfo(leader, cred, db, version))

@@ -53,7 +53,7 @@ func set(key, value string) func(string) string {
 	return func(text string) string { return line.ReplaceAllString(text, "${1} "+value) }
 }
 
-func badInputs(m *lab.Member) []badInput {
+func badInputs(t *testing.T, m *lab.Member) []badInput {
 	data := m.DataDir()
 	return []badInput{
 		// Command line.
@@ -114,6 +114,11 @@ func badInputs(m *lab.Member) []badInput {
 			want: []string{"slots", "not supported"}},
 		{name: "environment alone, incomplete", args: []string{"agent"}, env: []string{"PATRONI_NAME=pg01", "PATRONI_SCOPE=pg-basic"}, code: 2,
 			want: []string{"restapi.listen", "required"}},
+		{name: "environment alone, complete", args: []string{"agent"}, env: []string{
+			"PATRONI_NAME=pg01", "PATRONI_SCOPE=pg-basic", "PATRONI_RESTAPI_LISTEN=" + m.Addr + ":8008", "PATRONI_ETCD3_HOSTS=192.0.2.1:2379",
+			"PATRONI_POSTGRESQL_LISTEN=" + m.Addr + ":5432", "PATRONI_POSTGRESQL_DATA_DIR=/usr/nowhere/data",
+			"PATRONI_POSTGRESQL_BIN_DIR=" + lab.PGBin(t, lab.PGVersion(t))}, code: 2,
+			want: []string{"postgresql.data_dir", "no write permission in /usr"}}, // nothing was missing: only this machine is wrong
 		{name: "wrong type in the environment", env: []string{"PATRONI_RESTAPI_LISTEN=8008"}, code: 2,
 			want: []string{"PATRONI_RESTAPI_LISTEN", "<HOST>:<PORT>"}},
 	}
@@ -130,7 +135,7 @@ func TestBadInputIsRefusedInOneLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range badInputs(m) {
+	for _, b := range badInputs(t, m) {
 		t.Run(b.name, func(t *testing.T) {
 			text := string(good)
 			if b.edit != nil {

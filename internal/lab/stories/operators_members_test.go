@@ -56,6 +56,13 @@ func TestOperatorsChangeMembers(t *testing.T) {
 	out, code = answered(t, m, "n\n", "flush", "pg-basic", a.Name, "restart")
 	expect(t, out, code, 1, "Are you sure you want to flush members "+a.Name+"? [y/N]: ")
 	ctl(t, m, 0, []string{"flush", "pg-basic", a.Name, "restart", "--force"}, "Success: flush scheduled restart for member "+a.Name)
+	l.Until(5*time.Second, "the member key shows no scheduled restart", func() string {
+		out, _ := m.Ctl("list")
+		if !strings.Contains(out, "Scheduled restart") {
+			return ""
+		}
+		return out
+	})
 	ctl(t, m, 0, []string{"flush", "pg-basic", a.Name, "restart", "--force"}, "No scheduled restart for member "+a.Name)
 	pid = a.Postmaster()
 	soon := time.Now().Add(4 * time.Second).UTC().Format("2006-01-02T15:04:05+00:00")
