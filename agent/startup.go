@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"pgha/agent/ha"
 	"pgha/internal/api"
 	"pgha/internal/clock"
 	"pgha/internal/config"
@@ -54,7 +55,23 @@ func (a *agent) firstContact(ctx context.Context, local *config.Local, peerClien
 			Remedy: strings.TrimPrefix(u[0].Remedy+"; the dynamic configuration is changed with `pgha ctl edit-config "+local.Scope+"`", "; ")}
 	}
 	a.store.SetTTL(a.settings.Current().TTL)
-	return nil
+	return a.refuseForeign(ctx, cluster, local)
+}
+
+// refuseForeign: the data of another cluster (contract: ha-behaviour.md 3.1).
+// The loop would refuse it as well, but only once it has become a member, for
+// which the leader keeps a slot.
+func (a *agent) refuseForeign(ctx context.Context, cluster *dcs.Cluster, local *config.Local) error {
+	if cluster.Initialize == nil || !cluster.Initialize.SystemID.Valid() || a.settings.Current().Pause {
+		return nil
+	}
+	control, err := a.inst.ControlData(ctx)
+	if err != nil || !control.SystemID.Valid() || control.SystemID == cluster.Initialize.SystemID {
+		return nil // no data, or none that can be read: the loop says so
+	}
+	reason := ha.Reason{Code: ha.SystemIDMismatch, Self: local.Name, Detail: string(cluster.Initialize.SystemID) + " != " + string(control.SystemID)}
+	return &ExitError{Code: exitRefused, Err: fmt.Errorf("%s (%s)", reason, local.PostgreSQL.DataDir),
+		Remedy: "check scope and postgresql.data_dir; to make a replica here, move the directory away"}
 }
 
 func (a *agent) waitForDCS(ctx context.Context) (*dcs.Cluster, error) {

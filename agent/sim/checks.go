@@ -19,6 +19,8 @@ type checks struct {
 	// tainted: an operator's hand let a member be promoted without the key; its
 	// timeline is a number that means nothing from then on.
 	tainted bool
+	freed   Time            // when the leader key was last given up or lost
+	vacant  time.Duration   // how long it had been free when it was taken
 	handed  map[string]bool // got the key by hand-over, and has not been promoted since
 	named   map[string]bool // is the candidate of a manual failover
 	away    string          // whom the switchover that is being raced for leads away from
@@ -140,6 +142,9 @@ func (c *checks) promoted(sv *server) {
 		if t.m == m || t.m.name == c.away || t.records == 0 {
 			continue
 		}
+		if c.vacant >= c.s.shape.ttl && t.m.db.timeline != sv.db.history[len(sv.db.history)-1].Timeline {
+			continue // another branch, and it did not take its chance for a ttl
+		}
 		for _, r := range t.m.db.wal[:min(t.records, len(t.m.db.wal))] {
 			if r.row == lost[0].row && r.row != 0 {
 				c.fail("%s was promoted and lost row %d, which %s had when it answered", m.name, r.row, t.m.name)
@@ -173,6 +178,7 @@ func (c *checks) opened(sv *server) {
 // taken: a member creates the leader key.
 func (c *checks) taken(m *machine) {
 	clear(c.handed)
+	c.vacant = c.s.now.Sub(c.freed)
 	f := c.s.etcd.read().Failover
 	c.away = ""
 	if f != nil {

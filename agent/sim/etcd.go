@@ -111,6 +111,9 @@ func (e *etcd) write(writes []etcdWrite) {
 		wake = wake || wakesOn[w.key]
 		if w.key == dcs.KeyLeader && !bytes.Equal(old.value, w.value) {
 			e.s.tell("etcd", "leader key: %q -> %q", old.value, w.value)
+			if w.value == nil {
+				e.s.checks.freed = e.s.now
+			}
 		}
 		if w.value == nil {
 			delete(e.keys, w.key)

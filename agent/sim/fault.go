@@ -61,7 +61,7 @@ func (m *machine) strike(step string) {
 func (s *Sim) fault(m *machine) {
 	s.checks.tally.Faults++
 	d := s.length()
-	switch s.rng.IntN(20) {
+	switch s.rng.IntN(21) {
 	case 0:
 		m.killAgent(d)
 	case 1, 2:
@@ -92,9 +92,28 @@ func (s *Sim) fault(m *machine) {
 	case 15:
 		s.tell("etcd", "changes its leader")
 		s.etcd.hush(s.dur(200*time.Millisecond, 2500*time.Millisecond))
+	case 16:
+		s.slowAnswers(m)
 	default:
 		s.operate(m)
 	}
+}
+
+// slowAnswers: etcd's answers reach the member late for a while, and then
+// agent and guard freeze: how long was the lease really good for?
+func (s *Sim) slowAnswers(m *machine) {
+	if leader := s.machineNamed(s.etcd.leader()); leader != nil {
+		m = leader
+	}
+	link, by, d := [2]int{etcdAt, m.at}, s.dur(500*time.Millisecond, s.shape.retry*9/20), s.dur(s.shape.loop, 3*s.shape.loop)
+	s.tell(m.name, "answers of etcd take %v longer for %v", by, d)
+	s.net.lag[link] = by
+	s.after(d, func() {
+		delete(s.net.lag, link)
+		long := s.dur(s.shape.ttl, 3*s.shape.ttl)
+		m.freezeGuard(long)
+		m.freezeAgent(long)
+	})
 }
 
 func (m *machine) killAgent(d time.Duration) {

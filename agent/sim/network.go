@@ -6,13 +6,16 @@ import "time"
 // Each direction of each link can be cut on its own.
 type network struct {
 	s   *Sim
-	cut map[[2]int]int // how many faults cut it now
+	cut map[[2]int]int           // how many faults cut it now
+	lag map[[2]int]time.Duration // what every message takes longer
 }
 
 // etcdAt is etcd's place in the network.
 const etcdAt = -1
 
-func newNetwork(s *Sim) *network { return &network{s: s, cut: map[[2]int]int{}} }
+func newNetwork(s *Sim) *network {
+	return &network{s: s, cut: map[[2]int]int{}, lag: map[[2]int]time.Duration{}}
+}
 
 // up says whether messages from one to the other pass now.
 func (n *network) up(from, to int) bool { return n.cut[[2]int{from, to}] == 0 }
@@ -26,7 +29,7 @@ func (n *network) send(from, to int, deliver func()) {
 	if !n.up(from, to) || n.s.chance(n.s.shape.loss) {
 		return
 	}
-	n.s.after(n.delay(), func() {
+	n.s.after(n.delay()+n.lag[[2]int{from, to}], func() {
 		if n.up(from, to) {
 			deliver()
 		}

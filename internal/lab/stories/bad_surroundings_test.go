@@ -129,6 +129,9 @@ func foreignData(t *testing.T, c *lab.Cluster, m *lab.Member) {
 	if c.Leader() != leader {
 		t.Error("the leader has changed")
 	}
+	if key, there, err := c.Etcd.Get(c.Key("members/" + m.Name)); err != nil || there {
+		t.Errorf("it has become a member, so the leader keeps WAL for it: %s %v", key, err)
+	}
 }
 
 // unsupportedArrives: by edit-config while running: keep running, do not
