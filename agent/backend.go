@@ -49,7 +49,7 @@ func (b *backend) Do(ctx context.Context, r rest.Request) rest.Result {
 			return rest.NoRestartScheduled
 		}
 		b.schedule(nil)
-		b.loop.Sleeper.Wake()
+		b.publishSoon(ctx)
 		return rest.RestartDeleted
 	case rest.ReinitRequest:
 		return b.submit(ctx, ha.Request{Kind: ha.RequestReinit, Force: r.Force, FromLeader: r.FromLeader})
@@ -101,8 +101,21 @@ func (b *backend) restart(ctx context.Context, r rest.RestartRequest) rest.Resul
 	}
 	b.schedule(&dcs.ScheduledRestart{Schedule: r.Schedule, Role: r.Role, PostgresVersion: r.PostgresVersion, Timeout: r.Timeout,
 		RestartPending: r.RestartPending, PostmasterStartTime: postmasterStart(s)})
-	b.loop.Sleeper.Wake()
+	b.publishSoon(ctx)
 	return rest.RestartScheduled
+}
+
+// publishSoon runs a cycle and waits for it, a second at most: the member key
+// says what the answer says.
+func (b *backend) publishSoon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	changed := b.Changed()
+	b.loop.Sleeper.Wake()
+	select {
+	case <-changed:
+	case <-ctx.Done():
+	}
 }
 
 func postmasterStart(s *rest.Status) string {

@@ -138,8 +138,10 @@ func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool
 		return 0, fmt.Errorf("start a guard for PostgreSQL: %w", err)
 	}
 	until, ttl, mode := l.terms(primary)
-	if !until.IsZero() {
-		if err := c.Arm(ctx, until, ttl); err != nil && primary {
+	if primary && !until.IsZero() {
+		// A standby starts unarmed: the deadline of a lease that is about to
+		// end would only stop it. A renewal arms it before it is promoted.
+		if err := c.Arm(ctx, until, ttl); err != nil {
 			c.Close()
 			return 0, fmt.Errorf("arm the guard before starting a primary: %w", err)
 		}
@@ -151,14 +153,15 @@ func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool
 	}
 	l.mu.Lock()
 	l.take(c)
-	l.armed = !until.IsZero()
-	renewed, newer := l.until, l.until.After(until)
-	ttl = l.ttl
+	l.armed = primary && !until.IsZero()
+	renewed, ttl, behind := l.until, l.ttl, primary && l.until.After(until)
 	l.mu.Unlock()
-	if newer { // renewed while the guard was being started
-		err = l.hold(ctx, renewed, ttl)
+	if behind { // renewed while the guard was being started
+		if err := l.hold(ctx, renewed, ttl); err != nil {
+			l.log.Warn("extend the deadline of the guard just started; the next renewal does it", "err", err)
+		}
 	}
-	return pid, err
+	return pid, nil
 }
 
 // departWait bounds the wait for the guard of a server that has ended.

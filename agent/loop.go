@@ -135,7 +135,7 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	var d ha.Decision
 	for step := 0; ; step++ {
 		if step == maxSteps {
-			l.Log.Error("too many steps in one cycle, please report it as a BUG", "reason", string(ha.BumpLimit), "action", actionName(d.Action))
+			l.Log.Error("too many steps in one cycle, please report it as a BUG", "code", string(ha.BumpLimit), "action", actionName(d.Action))
 			break
 		}
 		d = ha.Decide(in)

@@ -110,7 +110,7 @@ func (m *machine) unblockReplay(ctx context.Context) {
 
 // data says what the data directory is good for.
 func (m *machine) data(o instance.Observation) ha.DataDir {
-	if _, err := os.Stat(m.marker); err == nil && m.job() == nil && !o.Alive {
+	if _, err := os.Stat(m.marker); err == nil && m.job() == nil {
 		return ha.DataHalfBootstrapped
 	}
 	switch o.DataDir {

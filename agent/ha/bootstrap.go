@@ -31,7 +31,7 @@ func withoutData(in Input) Decision {
 	case in.Now.Before(in.Memory.RetryAfter):
 		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "failed to bootstrap ...; next attempt follows"}).
 			noting("creating the replica failed; see the log")
-	case in.Local.Data == DataHalfBootstrapped:
+	case halfBootstrapped(in):
 		return startJob(in, JobSpec{Kind: JobUnbootstrap, Name: string(JobUnbootstrap)},
 			Reason{Code: Stepping, Detail: "moving aside what a bootstrap that was cut short left behind"})
 	case in.Cluster.Leader != nil:
@@ -43,6 +43,16 @@ func withoutData(in Input) Decision {
 	default:
 		return rest(in, Reason{Code: WaitingForBootstrap})
 	}
+}
+
+// halfBootstrapped: what lies here, running or not, is a bootstrap that was
+// cut short before the cluster was registered: roles and post_bootstrap may be
+// missing, and nobody else ever saw it. Once it is registered, everything had
+// been done.
+func halfBootstrapped(in Input) bool {
+	init := in.Cluster.Initialize
+	registered := init != nil && init.SystemID.Valid() && init.SystemID == in.Local.SystemID
+	return in.Local.Data == DataHalfBootstrapped && !registered
 }
 
 // raceToInitialize is the bootstrap race: the empty initialize key, created

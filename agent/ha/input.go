@@ -80,8 +80,8 @@ const (
 	DataForeign
 	// DataUnreadable: the directory itself could not be looked at.
 	DataUnreadable
-	// DataHalfBootstrapped: a bootstrap by this member was cut short; nobody
-	// but this member ever saw the data.
+	// DataHalfBootstrapped: a bootstrap by this member did not come to the
+	// point where it leads; see halfBootstrapped for what that means.
 	DataHalfBootstrapped
 )
 
