@@ -31,7 +31,7 @@ func withoutData(in Input) Decision {
 	case in.Now.Before(in.Memory.RetryAfter):
 		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "failed to bootstrap ...; next attempt follows"}).
 			noting("creating the replica failed; see the log")
-	case in.Local.Data == DataHalfBootstrapped:
+	case leftovers(in):
 		return startJob(in, JobSpec{Kind: JobUnbootstrap, Name: string(JobUnbootstrap)},
 			Reason{Code: Stepping, Detail: "moving aside what a bootstrap that was cut short left behind"})
 	case in.Cluster.Leader != nil:
@@ -43,6 +43,12 @@ func withoutData(in Input) Decision {
 	default:
 		return rest(in, Reason{Code: WaitingForBootstrap})
 	}
+}
+
+// leftovers: a bootstrap was cut short, and nobody but us ever saw the data.
+// Once they are registered they are the cluster's, whatever the marker says.
+func leftovers(in Input) bool {
+	return in.Local.Data == DataHalfBootstrapped && !registeredAsOurs(in)
 }
 
 // raceToInitialize is the bootstrap race: the empty initialize key, created
