@@ -242,6 +242,8 @@ func (m *machine) Examine(ctx context.Context, leader dcs.Member) (ha.ExamineOut
 	case err != nil:
 		m.log.Info("could not compare histories with the leader yet", "member", leader.Name, "err", err)
 		return ha.ExamineUndecided, err.Error()
+	case d.Split:
+		return ha.ExamineSplit, d.Why
 	case d.Verdict == postgres.Needed:
 		return ha.ExamineDiverged, d.Why
 	case d.Verdict == postgres.NotNeeded:

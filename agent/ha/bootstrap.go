@@ -31,7 +31,7 @@ func withoutData(in Input) Decision {
 	case in.Now.Before(in.Memory.RetryAfter):
 		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "failed to bootstrap ...; next attempt follows"}).
 			noting("creating the replica failed; see the log")
-	case halfBootstrapped(in):
+	case leftovers(in):
 		return startJob(in, JobSpec{Kind: JobUnbootstrap, Name: string(JobUnbootstrap)},
 			Reason{Code: Stepping, Detail: "moving aside what a bootstrap that was cut short left behind"})
 	case in.Cluster.Leader != nil:
@@ -45,14 +45,12 @@ func withoutData(in Input) Decision {
 	}
 }
 
-// halfBootstrapped: what lies here, running or not, is a bootstrap that was
-// cut short before the cluster was registered: roles and post_bootstrap may be
-// missing, and nobody else ever saw it. Once it is registered, everything had
-// been done.
-func halfBootstrapped(in Input) bool {
-	init := in.Cluster.Initialize
-	registered := init != nil && init.SystemID.Valid() && init.SystemID == in.Local.SystemID
-	return in.Local.Data == DataHalfBootstrapped && !registered
+// leftovers: a bootstrap was cut short before the cluster was registered, and
+// its server may still be running. Roles and post_bootstrap may be missing, and
+// nobody but us ever saw the data. Once they are registered, everything had
+// been done and they are the cluster's, whatever the marker says.
+func leftovers(in Input) bool {
+	return in.Local.Data == DataHalfBootstrapped && !registeredAsOurs(in)
 }
 
 // raceToInitialize is the bootstrap race: the empty initialize key, created

@@ -69,6 +69,8 @@ func following(in Input) Decision {
 // unwell says in one line what keeps a running standby from being a good one.
 func unwell(in Input) string {
 	switch {
+	case in.Memory.Rewind == RewindNeed && in.Memory.Split:
+		return "history differs from the leader's (" + in.Memory.RewindWhy + ") under the same timeline number, which pg_rewind cannot mend; re-clone it with `pgha ctl reinit`"
 	case in.Memory.Rewind == RewindNeed && !in.Local.RewindUsable:
 		return "history differs from the leader's (" + in.Memory.RewindWhy + ") and pg_rewind cannot be used: " +
 			in.Local.RewindUnusable + "; re-clone it with `pgha ctl reinit`"

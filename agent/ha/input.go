@@ -81,7 +81,7 @@ const (
 	// DataUnreadable: the directory itself could not be looked at.
 	DataUnreadable
 	// DataHalfBootstrapped: a bootstrap by this member did not come to the
-	// point where it leads; see halfBootstrapped for what that means.
+	// point where it leads; see leftovers for what that means.
 	DataHalfBootstrapped
 )
 
@@ -275,4 +275,7 @@ const (
 	ExamineSame                // our history is part of the leader's
 	ExamineDiverged
 	ExamineUndecided // could not tell now
+	// ExamineSplit: two histories under the same timeline number. pg_rewind
+	// goes by the number and would see nothing to do (pitfall 16).
+	ExamineSplit
 )

@@ -19,6 +19,8 @@ type Memory struct {
 	Rewind RewindState
 	// RewindWhy explains Rewind for people.
 	RewindWhy string
+	// Split: the histories differ under one timeline number.
+	Split bool
 
 	// CheckSince is when a stopped member began to wait for a comparison.
 	CheckSince clock.Instant

@@ -10,6 +10,9 @@ import (
 // is still being promoted before it starts without a comparison.
 const waitForLeader = 10 * time.Second
 
+// rewindHelps says whether pg_rewind can be run here and would mend anything.
+func rewindHelps(in Input) bool { return in.Local.RewindUsable && !in.Memory.Split }
+
 // rewindStep is section 16: find out whether this member's history left the
 // leader's, and mend it. The second result is false when the cycle goes on
 // without it.
@@ -27,15 +30,15 @@ func rewindStep(in Input) (Decision, bool) {
 		return Decision{}, false
 	}
 	switch {
-	case in.Local.RewindUsable && leader.CheckpointAfterPromote != nil:
+	case rewindHelps(in) && leader.CheckpointAfterPromote != nil:
 		return restFor(in, checkRetry, Reason{Code: WaitingCheckpoint, Member: leader.Name}), true
-	case in.Now.Before(in.Memory.RetryAfter) && in.Local.RewindUsable:
+	case in.Now.Before(in.Memory.RetryAfter) && rewindHelps(in):
 		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "pg_rewind: " + in.Memory.RewindWhy}).
 			noting("pg_rewind will be tried again: " + in.Memory.RewindWhy), true
 	case in.Now.Before(in.Memory.RetryAfter) && in.Settings.RemoveOnDiverged:
 		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "cloning failed; next attempt follows"}).
 			noting("histories parted (" + in.Memory.RewindWhy + ") and cloning anew failed; see the log"), true
-	case in.Local.RewindUsable:
+	case rewindHelps(in):
 		return startJob(in, JobSpec{Kind: JobRewind, Name: string(JobRewind) + " " + leader.Name, Source: leader}, Reason{Code: Rewinding, Member: leader.Name}), true
 	case in.Settings.RemoveOnDiverged:
 		return startJob(in, JobSpec{Kind: JobReinit, Name: "reinitializing due to diverged timelines", Source: leader}, Reason{Code: Reinitializing}), true
@@ -84,7 +87,10 @@ func rememberExamined(in Input, m Memory) Memory {
 		m.Rewind, m.RewindWhy, m.CheckSince = RewindNotNeed, "", 0
 	case ExamineDiverged:
 		m.Rewind, m.RewindWhy, m.CheckSince = RewindNeed, in.Tried.ExamineWhy, 0
+	case ExamineSplit:
+		m.Rewind, m.RewindWhy, m.CheckSince = RewindNeed, in.Tried.ExamineWhy, 0
 	}
+	m.Split = in.Tried.Examine == ExamineSplit
 	return m
 }
 

@@ -25,7 +25,7 @@ import (
 //	tags     nofailover nostream replicatefrom= priority=
 //	peer b   lsn= tl= primary nofailover watchdog-failed priority= patroni silent down
 //	try      renew= acquire= release= handover= failover= initialize= register= config= (done, refused, failed)
-//	         follow=same|changed|restart|failed examine=same|diverged|undecided
+//	         follow=same|changed|restart|failed examine=same|diverged|undecided|split
 //	reload   as cluster, or: silent
 //	job      <kind> phase=shutdown|promoting checkpoint= canceled age=
 //	finished ok|failed|unreachable|still-starting checkpoint=
@@ -409,7 +409,7 @@ func (s *story) setScript(k, v string) error {
 			}
 		}
 	case "examine":
-		for _, o := range []ExamineOutcome{ExamineSame, ExamineDiverged, ExamineUndecided} {
+		for _, o := range []ExamineOutcome{ExamineSame, ExamineDiverged, ExamineUndecided, ExamineSplit} {
 			if examineName(o) == v {
 				s.script.examine, s.script.why = o, "timeline 1 was left at 0/4000000"
 				return nil

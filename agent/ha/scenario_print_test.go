@@ -25,7 +25,7 @@ func followName(o FollowOutcome) string {
 }
 
 func examineName(o ExamineOutcome) string {
-	return map[ExamineOutcome]string{ExamineSame: "same", ExamineDiverged: "diverged", ExamineUndecided: "undecided"}[o]
+	return map[ExamineOutcome]string{ExamineSame: "same", ExamineDiverged: "diverged", ExamineUndecided: "undecided", ExamineSplit: "split"}[o]
 }
 
 // because gives a step's reason in brackets; a result's stands in its own line.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
@@ -22,6 +23,12 @@ type Divergence struct {
 	Own            postgres.Position
 	LeaderTimeline postgres.Timeline
 	History        []postgres.HistoryEntry
+	// Split: own history and the leader's differ although the timeline number
+	// is the same. Verdict is Needed then, but pg_rewind goes by the number
+	// and would see nothing to do: only a clone mends it (pitfalls 16).
+	Split bool
+	// LeaderEnd is the leader's flushed position.
+	LeaderEnd postgres.LSN
 }
 
 var (
@@ -48,6 +55,9 @@ func (s *Server) Examine(ctx context.Context, leader Source) (Divergence, error)
 		return d, fmt.Errorf("examine divergence from %s: %w", leader.label(), err)
 	}
 	d.Verdict, d.Why = postgres.Diverged(own, d.LeaderTimeline, d.History)
+	if own.Timeline == d.LeaderTimeline {
+		s.compareBranches(&d)
+	}
 	if d.Verdict == postgres.NeedCheckpointEnd {
 		if err := s.atCheckpointEnd(ctx, &d); err != nil {
 			return d, fmt.Errorf("examine divergence: %w", err)
@@ -101,6 +111,27 @@ func (s *Server) livePosition(ctx context.Context) (postgres.Position, error) {
 	return postgres.Position{Timeline: id.timeline, LSN: replayed, InRecovery: true}, nil
 }
 
+// compareBranches looks behind equal timeline numbers: two members that were
+// promoted apart from each other may have taken the same one. Their histories
+// then differ, or ours goes beyond what the leader has; a follower can only
+// have what its leader flushed. Equal histories prove nothing more.
+func (s *Server) compareBranches(d *Divergence) {
+	own, _, err := s.History(d.Own.Timeline)
+	switch {
+	case err != nil || len(own) == 0 && d.Own.Timeline > 1:
+		return // our own file is gone: nothing to compare
+	case !slices.EqualFunc(own, d.History, func(a, b postgres.HistoryEntry) bool {
+		return a.Timeline == b.Timeline && a.Switch == b.Switch
+	}):
+		d.Split, d.Why = true, fmt.Sprintf("timeline %d began elsewhere on the leader", d.Own.Timeline)
+	case d.LeaderEnd != 0 && d.Own.LSN > d.LeaderEnd:
+		d.Split, d.Why = true, fmt.Sprintf("own position %s is beyond the leader's %s on the same timeline %d", d.Own.LSN, d.LeaderEnd, d.Own.Timeline)
+	}
+	if d.Split {
+		d.Verdict = postgres.Needed
+	}
+}
+
 // askLeader fills in the leader's timeline and, when it is newer than our
 // own, its history.
 func (s *Server) askLeader(ctx context.Context, leader Source, d *Divergence) error {
@@ -121,8 +152,8 @@ func (s *Server) askLeader(ctx context.Context, leader Source, d *Divergence) er
 	} else if own.Valid() && own != id.systemID {
 		return fmt.Errorf("%w: %s, own %s", ErrOtherSystem, id.systemID, own)
 	}
-	d.LeaderTimeline = id.timeline
-	if d.Own.Timeline >= id.timeline {
+	d.LeaderTimeline, d.LeaderEnd = id.timeline, id.position
+	if d.Own.Timeline > id.timeline || d.Own.Timeline == id.timeline && id.timeline == 1 {
 		return nil
 	}
 	d.History, err = timelineHistory(ctx, c, id.timeline)
