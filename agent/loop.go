@@ -104,7 +104,6 @@ func (l *Loop) Shutdown(how ha.Shutdown) {
 // ctx ends the loop stops where it is, without a shutdown of PostgreSQL: for
 // tests and fatal errors only.
 func (l *Loop) Run(ctx context.Context) int {
-	next := l.Clock.Now()
 	for {
 		started := l.Clock.Now()
 		again, exit := l.cycle(ctx)
@@ -115,7 +114,7 @@ func (l *Loop) Run(ctx context.Context) int {
 			return 1
 		}
 		// loop_wait counts from the start of the cycle; a late cycle runs at once.
-		next = started.Add(l.settings.LoopWait)
+		next := started.Add(l.settings.LoopWait)
 		if again > 0 {
 			next = min(next, l.Clock.Now().Add(again))
 		}

@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"net"
-
 	"pgha/internal/api"
 	"pgha/internal/config"
 	"pgha/internal/dcs"
@@ -56,13 +54,4 @@ func memberData(id identity, v View, o instance.Observation, tags map[string]any
 		d.CheckpointAfterPromote = &no
 	}
 	return d
-}
-
-// hostOf is the host part of host:port, brackets removed.
-func hostOf(address string) string {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return address
-	}
-	return host
 }

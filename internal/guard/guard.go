@@ -98,7 +98,7 @@ type guard struct {
 	stuck     int
 	lastWord  int64 // last command, while there is no server
 
-	group, ownGroup              string // cgroups: PostgreSQL's, the guard's
+	group                        string // PostgreSQL's cgroup
 	groupFD                      int
 	oomBefore                    string // oom_score_adj as inherited, for PostgreSQL
 	oomLowered                   bool

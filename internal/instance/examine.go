@@ -195,7 +195,7 @@ func (s *Server) CheckpointLeader(ctx context.Context, leader Source) error {
 		return err
 	}
 	defer closeConn(c)
-	if _, err := c.Exec(ctx, "SET statement_timeout = 0"); err == nil {
+	if _, err = c.Exec(ctx, "SET statement_timeout = 0"); err == nil {
 		_, err = c.Exec(ctx, "CHECKPOINT")
 	}
 	if err != nil {

@@ -266,12 +266,3 @@ func (c *Cluster) DSN() string {
 	}
 	return "postgres://postgres:" + SuperuserPassword + "@" + strings.Join(hosts, ",") + "/postgres?target_session_attrs=read-write&sslmode=disable"
 }
-
-func contains[T comparable](all []T, one T) bool {
-	for _, x := range all {
-		if x == one {
-			return true
-		}
-	}
-	return false
-}
