@@ -116,10 +116,16 @@ func (l *Loop) claim(ctx context.Context, in *ha.Input) ha.Outcome {
 // renew keeps the leader key: the store's answer first, then the guard, then
 // everything else (rulings 3).
 func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.Outcome {
-	lease, err := l.Store.RenewLeader(ctx, *in.Cluster.Leader)
+	seen := *in.Cluster.Leader
+	if l.givenUp {
+		// The key is written anew, in whatever lease it is: a release that is
+		// still on its way then finds another revision, and does nothing.
+		seen.Lease = 0
+	}
+	lease, err := l.Store.RenewLeader(ctx, seen)
 	switch out := outcome(err); out {
 	case ha.Refused:
-		l.leaderUntil = 0
+		l.leaderUntil, l.givenUp = 0, false
 		return out
 	case ha.Failed:
 		l.Log.Warn("could not renew the leader key", "err", err)
@@ -134,7 +140,7 @@ func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.O
 
 // hold notes a confirmed lease and extends the guard's deadline with it.
 func (l *Loop) hold(ctx context.Context, lease dcs.Lease) {
-	l.lease, l.leaderUntil = lease, lease.Deadline()
+	l.lease, l.leaderUntil, l.givenUp = lease, lease.Deadline(), false
 	if l.settings.Pause {
 		l.Server.Unhold(ctx, true)
 		return
@@ -173,6 +179,7 @@ func (l *Loop) acquire(ctx context.Context, in *ha.Input) ha.Outcome {
 func (l *Loop) release(ctx context.Context, in *ha.Input, final []dcs.Write) ha.Outcome {
 	err := l.Store.ReleaseLeader(ctx, final...)
 	l.leaderUntil = 0
+	l.gaveUp(err)
 	if errors.Is(err, dcs.ErrConflict) {
 		return ha.Done // it is not ours any more: what we wanted
 	}
@@ -185,6 +192,7 @@ func (l *Loop) release(ctx context.Context, in *ha.Input, final []dcs.Write) ha.
 func (l *Loop) handOver(ctx context.Context, in *ha.Input, a ha.HandOver) ha.Outcome {
 	err := l.Store.HandOver(ctx, a.To, l.finalStatus(in, a.Optime)...)
 	out := outcome(err)
+	l.gaveUp(err)
 	if out != ha.Refused {
 		l.leaderUntil = 0
 	}
@@ -194,6 +202,11 @@ func (l *Loop) handOver(ctx context.Context, in *ha.Input, a ha.HandOver) ha.Out
 		l.Log.Info("handed the leader key over to " + a.To.Name)
 	}
 	return out
+}
+
+// gaveUp notes whether a release or a hand-over may still be on its way.
+func (l *Loop) gaveUp(err error) {
+	l.givenUp = errors.Is(err, dcs.ErrUnknownOutcome) || err != nil && l.givenUp
 }
 
 // finalStatus publishes where the leader's log ended; other fields of the

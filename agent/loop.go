@@ -68,6 +68,9 @@ type Loop struct {
 	dcsSeen     time.Time
 	dcsDown     bool
 	lastSaid    map[string]bool
+	// givenUp: we asked for the end of our leadership and do not know what
+	// became of it; the request may still take effect.
+	givenUp bool
 }
 
 // View is what a cycle left: published for REST, the member key and the
