@@ -45,6 +45,12 @@ func withoutData(in Input) Decision {
 	}
 }
 
+// nothingToRun says whether there is nothing here that PostgreSQL may be
+// started on.
+func nothingToRun(in Input) bool {
+	return in.Local.Data == DataEmpty || in.Local.Data == DataUnreadable || leftovers(in)
+}
+
 // leftovers: a bootstrap was cut short before the cluster was registered, and
 // its server may still be running. Roles and post_bootstrap may be missing, and
 // nobody but us ever saw the data. Once they are registered, everything had

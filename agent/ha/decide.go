@@ -42,7 +42,7 @@ func Decide(in Input) Decision {
 		return afterBootstrap(in)
 	case isStarting(in) && in.holder():
 		return startingAsHolder(in)
-	case in.Local.Data == DataEmpty || in.Local.Data == DataUnreadable || leftovers(in):
+	case nothingToRun(in):
 		return withoutData(in)
 	case foreignCluster(in):
 		return wrongSystem(in)

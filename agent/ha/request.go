@@ -15,6 +15,11 @@ func onRequest(in Input) Decision {
 	if in.Memory.Rewind == RewindFailed && !in.Local.Alive {
 		return refuse(in, "pg_rewind did not finish on this data directory; reinitialize it instead")
 	}
+	if nothingToRun(in) || in.Local.Data == DataForeign {
+		// What a start writes would spoil the directory for the clone or the
+		// bootstrap that is due: it is no longer empty, and no data either.
+		return refuse(in, "there is no usable data directory to restart PostgreSQL on")
+	}
 	role := in.Local.Role
 	switch {
 	case r.Role != "" && r.Role != role,

@@ -122,6 +122,9 @@ func (j *job) ready(sv *server, limit time.Duration) bool {
 
 func (j *job) clone() ha.JobResult {
 	m := j.c.a.m
+	if j.d.run != nil {
+		return failed("PostgreSQL runs on the directory that is to be replaced")
+	}
 	j.c.become(postgres.StateCreatingReplica)
 	*j.d = database{m: m, data: ha.DataEmpty}
 	j.c.role = postgres.RoleUninitialized

@@ -105,6 +105,9 @@ func (d *database) startServer(primary bool, source string) *server {
 	if d.half {
 		s.checks.fail("%s started a half rewound data directory", d.m.name)
 	}
+	if d.data == ha.DataEmpty {
+		s.checks.fail("%s started PostgreSQL without a data directory", d.m.name)
+	}
 	if primary {
 		d.control = ha.ControlProduction
 	} else {
