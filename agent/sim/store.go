@@ -201,7 +201,10 @@ func (st *store) RenewLeader(ctx context.Context, seen dcs.Leader) (dcs.Lease, e
 		return l, err
 	}
 	return st.leased(ctx, "re-attach leader key", func(id dcs.LeaseID) error {
-		if _, there := e.keys[dcs.KeyLeader]; there && e.leader() != self {
+		switch _, there := e.keys[dcs.KeyLeader]; {
+		case !there:
+			return fmt.Errorf("re-attach leader key: %w: it is gone", dcs.ErrConflict)
+		case e.leader() != self:
 			return fmt.Errorf("re-attach leader key: %w: %s holds it", dcs.ErrLeaderLost, e.leader())
 		}
 		e.write([]etcdWrite{{dcs.KeyLeader, []byte(self), id}})
