@@ -23,12 +23,12 @@ type checks struct {
 	// 9), or a clock that stood still (rulings 10). Nobody can tell such a
 	// timeline from that of a leader; a promotion that goes on from one may
 	// lose what the cluster's own timeline had.
-	stray map[postgres.Timeline]bool
-	freed   Time            // when the leader key was last given up or lost
-	vacant  time.Duration   // how long it had been free when it was taken
-	handed  map[string]bool // got the key by hand-over, and has not been promoted since
-	named   map[string]bool // is the candidate of a manual failover
-	away    string          // whom the switchover that is being raced for leads away from
+	stray  map[postgres.Timeline]bool
+	freed  Time            // when the leader key was last given up or lost
+	vacant time.Duration   // how long it had been free when it was taken
+	handed map[string]bool // got the key by hand-over, and has not been promoted since
+	named  map[string]bool // is the candidate of a manual failover
+	away   string          // whom the switchover that is being raced for leads away from
 }
 
 type ackedRow struct{ row, by uint64 }
@@ -186,24 +186,25 @@ func (c *checks) opened(sv *server) {
 }
 
 // taken: a member creates the leader key.
-func (c *checks) taken(m *machine) {
+func (c *checks) taken(by *agentProcess) {
 	clear(c.handed)
 	c.vacant = c.s.now.Sub(c.freed)
-	f := c.s.etcd.read().Failover
+	f := by.store.seen.Failover // the request it decided by, which may have changed since
 	c.away = ""
 	if f != nil {
 		c.away = f.Leader // not compared with in a switchover (contract: ha-behaviour.md 10)
 	}
-	c.named[m.name] = f != nil && f.Candidate == m.name
+	c.named[by.m.name] = f != nil && f.Candidate == by.m.name
 }
 
 // takes: a member decided to create the leader key.
-func (c *checks) takes(m *machine) {
-	if f := c.s.etcd.read().Failover; f != nil && f.Candidate == m.name {
+func (c *checks) takes(by *agentProcess) {
+	m := by.m
+	if f := by.store.seen.Failover; f != nil && f.Candidate == m.name {
 		return
 	}
-	if sv := m.db.run; sv != nil && !sv.primary && m.agent != nil && c.s.now.Sub(m.agent.askedAt) < 3*time.Second {
-		for _, t := range m.agent.asked {
+	if sv := m.db.run; sv != nil && !sv.primary && c.s.now.Sub(by.askedAt) < 3*time.Second {
+		for _, t := range by.asked {
 			if t.primary {
 				c.fail("%s takes the leader key although %s answered as a primary", m.name, t.m.name)
 			}
