@@ -117,6 +117,12 @@ func (l *Loop) claim(ctx context.Context, in *ha.Input) ha.Outcome {
 // everything else (rulings 3).
 func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.Outcome {
 	lease, err := l.Store.RenewLeader(ctx, *in.Cluster.Leader)
+	if errors.Is(err, dcs.ErrConflict) {
+		// The key went away after it was read, perhaps long ago: others may have
+		// led since. Nobody's key is taken by the rules of the race, not renewed.
+		l.leaderUntil, in.Cluster = 0, l.load(ctx)
+		return ha.NotTried
+	}
 	switch out := outcome(err); out {
 	case ha.Refused:
 		l.leaderUntil = 0
