@@ -123,6 +123,12 @@ func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.O
 		seen.Lease = 0
 	}
 	lease, err := l.Store.RenewLeader(ctx, seen)
+	if errors.Is(err, dcs.ErrConflict) {
+		// The key went away after it was read, perhaps long ago: others may have
+		// led since. Nobody's key is taken by the rules of the race, not renewed.
+		l.leaderUntil, in.Cluster = 0, l.load(ctx)
+		return ha.NotTried
+	}
 	switch out := outcome(err); out {
 	case ha.Refused:
 		l.leaderUntil, l.givenUp = 0, false

@@ -60,8 +60,16 @@ func enforcePrimary(in Input) Decision {
 }
 
 // pausedHolderStandby: in pause a holder that is no primary gives the key
-// up, unless it waits to be promoted by a manual failover (12).
+// up, unless it waits to be promoted by a manual failover (12), or was asked
+// to before the pause: PostgreSQL will be a primary at any moment, and without
+// the key another could be one as well.
 func pausedHolderStandby(in Input) Decision {
+	if in.Local.Role == postgres.RolePromoted && in.Local.Running() {
+		if in.Tried.Renew == NotTried {
+			return do(in, RenewLeader{}, "a promotion is under way")
+		}
+		return enforcePrimary(in)
+	}
 	if f := in.Cluster.Failover; f != nil && f.Candidate == in.Self {
 		if in.Tried.Renew == NotTried {
 			return do(in, RenewLeader{}, "the failover candidate in pause")

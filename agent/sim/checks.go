@@ -2,9 +2,11 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"pgha/internal/dcs"
+	"pgha/internal/postgres"
 )
 
 // checks are the invariants. They are about true time and about what clients
@@ -16,20 +18,23 @@ type checks struct {
 	acked  []ackedRow // and not yet lost
 	// outside the promise until then: pause (rulings 7), hand edits (rulings 9).
 	excused Time
-	// tainted: an operator's hand let a member be promoted without the key; its
-	// timeline is a number that means nothing from then on.
-	tainted bool
-	freed   Time            // when the leader key was last given up or lost
-	vacant  time.Duration   // how long it had been free when it was taken
-	handed  map[string]bool // got the key by hand-over, and has not been promoted since
-	named   map[string]bool // is the candidate of a manual failover
-	away    string          // whom the switchover that is being raced for leads away from
+	// stray are the timelines of members that were promoted without the key,
+	// where the promise does not reach: an operator's hand or pause (rulings 7,
+	// 9), or a clock that stood still (rulings 10). Nobody can tell such a
+	// timeline from that of a leader; a promotion that goes on from one may
+	// lose what the cluster's own timeline had.
+	stray  map[postgres.Timeline]bool
+	freed  Time            // when the leader key was last given up or lost
+	vacant time.Duration   // how long it had been free when it was taken
+	handed map[string]bool // got the key by hand-over, and has not been promoted since
+	named  map[string]bool // is the candidate of a manual failover
+	away   string          // whom the switchover that is being raced for leads away from
 }
 
 type ackedRow struct{ row, by uint64 }
 
 func newChecks(s *Sim) *checks {
-	return &checks{s: s, handed: map[string]bool{}, named: map[string]bool{}}
+	return &checks{s: s, handed: map[string]bool{}, named: map[string]bool{}, stray: map[postgres.Timeline]bool{}}
 }
 
 // fail notes a violated invariant; the first one ends the run.
@@ -112,6 +117,9 @@ func (c *checks) promoted(sv *server) {
 	if c.s.opt.Calm {
 		c.fail("needless promotion of %s", m.name)
 	}
+	if c.s.etcd.leader() != m.name && (!m.sure() || c.s.now < c.excused) {
+		c.stray[sv.db.timeline] = true
+	}
 	if !m.sure() && c.s.etcd.leader() != m.name {
 		return
 	}
@@ -119,16 +127,13 @@ func (c *checks) promoted(sv *server) {
 	handed, named := c.handed[m.name], c.named[m.name]
 	delete(c.handed, m.name)
 	delete(c.named, m.name)
-	if c.s.now < c.excused && c.s.etcd.leader() != m.name {
-		c.tainted = true
-	}
 	if len(lost) == 0 {
 		return
 	}
 	c.acked = there
 	c.tally.Lost += len(lost)
 	c.s.tell(m.name, "%d acknowledged rows are lost by this promotion", len(lost))
-	if c.s.now < c.excused || c.unsure() || c.tainted {
+	if c.s.now < c.excused || c.unsure() || c.strayed(sv.db) {
 		return
 	}
 	if handed {
@@ -154,6 +159,11 @@ func (c *checks) promoted(sv *server) {
 	}
 }
 
+// strayed says whether this log went over a stray timeline.
+func (c *checks) strayed(d *database) bool {
+	return slices.ContainsFunc(d.history, func(e postgres.HistoryEntry) bool { return c.stray[e.Timeline] })
+}
+
 // unsure: a clock stood still lately; two primaries may have written.
 func (c *checks) unsure() bool {
 	for _, m := range c.s.nodes {
@@ -176,24 +186,25 @@ func (c *checks) opened(sv *server) {
 }
 
 // taken: a member creates the leader key.
-func (c *checks) taken(m *machine) {
+func (c *checks) taken(by *agentProcess) {
 	clear(c.handed)
 	c.vacant = c.s.now.Sub(c.freed)
-	f := c.s.etcd.read().Failover
+	f := by.store.seen.Failover // the request it decided by, which may have changed since
 	c.away = ""
 	if f != nil {
 		c.away = f.Leader // not compared with in a switchover (contract: ha-behaviour.md 10)
 	}
-	c.named[m.name] = f != nil && f.Candidate == m.name
+	c.named[by.m.name] = f != nil && f.Candidate == by.m.name
 }
 
 // takes: a member decided to create the leader key.
-func (c *checks) takes(m *machine) {
-	if f := c.s.etcd.read().Failover; f != nil && f.Candidate == m.name {
+func (c *checks) takes(by *agentProcess) {
+	m := by.m
+	if f := by.store.seen.Failover; f != nil && f.Candidate == m.name {
 		return
 	}
-	if sv := m.db.run; sv != nil && !sv.primary && m.agent != nil && c.s.now.Sub(m.agent.askedAt) < 3*time.Second {
-		for _, t := range m.agent.asked {
+	if sv := m.db.run; sv != nil && !sv.primary && c.s.now.Sub(by.askedAt) < 3*time.Second {
+		for _, t := range by.asked {
 			if t.primary {
 				c.fail("%s takes the leader key although %s answered as a primary", m.name, t.m.name)
 			}

@@ -18,6 +18,7 @@ type store struct {
 	ttl   time.Duration
 	asked time.Duration // TTL of the present lease
 	id    dcs.LeaseID
+	seen  *dcs.Cluster // the last good read
 }
 
 var _ dcs.Store = (*store)(nil)
@@ -83,6 +84,7 @@ func (st *store) Load(ctx context.Context) (*dcs.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	st.seen = c
 	st.a.m.learned(readAt)
 	return c, nil
 }
@@ -177,13 +179,13 @@ func (st *store) PutMember(ctx context.Context, data dcs.MemberData) error {
 // AcquireLeader implements dcs.Store.
 func (st *store) AcquireLeader(ctx context.Context) (dcs.Lease, error) {
 	e := st.a.m.s.etcd
-	st.a.m.s.checks.takes(st.a.m)
+	st.a.m.s.checks.takes(st.a)
 	l, err := st.leased(ctx, "acquire leader key", func(id dcs.LeaseID) error {
 		_, there := e.keys[dcs.KeyLeader]
 		if there && st.a.m.s.opt.Plant != PlantUnguardedPut {
 			return fmt.Errorf("acquire leader key: %w: %s holds it", dcs.ErrConflict, e.leader())
 		}
-		st.a.m.s.checks.taken(st.a.m)
+		st.a.m.s.checks.taken(st.a)
 		e.write([]etcdWrite{{dcs.KeyLeader, []byte(st.a.m.name), id}})
 		return nil
 	})
@@ -201,7 +203,10 @@ func (st *store) RenewLeader(ctx context.Context, seen dcs.Leader) (dcs.Lease, e
 		return l, err
 	}
 	return st.leased(ctx, "re-attach leader key", func(id dcs.LeaseID) error {
-		if _, there := e.keys[dcs.KeyLeader]; there && e.leader() != self {
+		switch _, there := e.keys[dcs.KeyLeader]; {
+		case !there:
+			return fmt.Errorf("re-attach leader key: %w: it is gone", dcs.ErrConflict)
+		case e.leader() != self:
 			return fmt.Errorf("re-attach leader key: %w: %s holds it", dcs.ErrLeaderLost, e.leader())
 		}
 		e.write([]etcdWrite{{dcs.KeyLeader, []byte(self), id}})

@@ -13,8 +13,8 @@ var (
 	// ErrConflict: the guard of a write did not hold; nothing was written.
 	// What was read before is stale.
 	ErrConflict = errors.New("the key changed meanwhile")
-	// ErrLeaderLost: the leader key is proven to be somebody else's, or gone
-	// together with our lease. Only proof counts (contract: pitfalls.md 19).
+	// ErrLeaderLost: the leader key is proven to be somebody else's. Only proof
+	// counts (contract: pitfalls.md 19).
 	ErrLeaderLost = errors.New("leader key lost")
 	// ErrUnavailable: the store could not be reached, or did not answer in
 	// time. Nothing was written (a write that may have happened is
@@ -124,8 +124,10 @@ type Store interface {
 
 	// RenewLeader renews the lease; when seen (the leader key of the last
 	// Load) carries another lease than ours, it re-attaches the key if its
-	// value is still our name or the key is gone. Errors: ErrLeaderLost on
-	// proof only; ErrUnavailable, ErrUnknownOutcome, ErrDenied otherwise.
+	// value is still our name. Errors: ErrConflict when the key is gone: others
+	// may have led since the Load, so it is not re-created but taken by the
+	// rules of the race; ErrLeaderLost when another holds it, on proof only;
+	// ErrUnavailable, ErrUnknownOutcome, ErrDenied otherwise.
 	RenewLeader(ctx context.Context, seen Leader) (Lease, error)
 
 	// TakeLeader puts the leader key whatever it holds: once, at the end of a

@@ -54,7 +54,7 @@ func Run(t *testing.T, make Factory) {
 		{"two members race", race},
 		{"renew writes nothing", renewWritesNothing},
 		{"renew re-attaches after another ttl", reattachOtherTTL},
-		{"renew re-creates after the lease is gone", reattachGone},
+		{"renew does not re-create a key that is gone", reattachGone},
 		{"renew tells a lost key", renewLost},
 		{"take", take},
 		{"release", release},

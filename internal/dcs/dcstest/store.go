@@ -211,7 +211,10 @@ func (s *Store) RenewLeader(ctx context.Context, seen dcs.Leader) (dcs.Lease, er
 		return l, err
 	}
 	return s.leased(ctx, "RenewLeader", func(id dcs.LeaseID) error {
-		if e, there := s.memory.keys[dcs.KeyLeader]; there && string(e.value) != s.member {
+		switch e, there := s.memory.keys[dcs.KeyLeader]; {
+		case !there:
+			return fmt.Errorf("re-attach the leader key: %w: it is gone", dcs.ErrConflict)
+		case string(e.value) != s.member:
 			return fmt.Errorf("re-attach the leader key: %w: %q holds it", dcs.ErrLeaderLost, e.value)
 		}
 		s.putLeader(id)

@@ -54,12 +54,9 @@ func (s *Store) AcquireLeader(ctx context.Context) (dcs.Lease, error) {
 }
 
 // holder names who holds the leader key, by the read at the end of a failed
-// (perhaps nested) transaction.
+// transaction.
 func holder(resp *pb.TxnResponse) string {
 	if n := len(resp.Responses); n > 0 {
-		if inner := resp.Responses[n-1].GetResponseTxn(); inner != nil {
-			return holder(inner)
-		}
 		if kvs := resp.Responses[n-1].GetResponseRange().GetKvs(); len(kvs) > 0 {
 			return fmt.Sprintf("%q", kvs[0].Value)
 		}
@@ -78,16 +75,16 @@ func (s *Store) RenewLeader(ctx context.Context, seen dcs.Leader) (dcs.Lease, er
 	}
 	k := s.key(dcs.KeyLeader)
 	l, resp, err := s.leased(ctx, func(id dcs.LeaseID) *pb.TxnRequest {
-		mine := ops(put(k, []byte(s.member), id))
 		return &pb.TxnRequest{
 			Compare: []*pb.Compare{valueIs(k, s.member)},
-			Success: mine,
-			Failure: ops(nested(&pb.TxnRequest{Compare: []*pb.Compare{absent(k)}, Success: mine, Failure: ops(read(k))})),
+			Success: ops(put(k, []byte(s.member), id)),
+			Failure: ops(read(k)),
 		}
 	})
 	if err == nil && !resp.Succeeded {
-		if inner := resp.Responses[0].GetResponseTxn(); !inner.GetSucceeded() {
-			err = fmt.Errorf("%w: %s holds it", dcs.ErrLeaderLost, holder(resp))
+		err = fmt.Errorf("%w: %s holds it", dcs.ErrLeaderLost, holder(resp))
+		if len(resp.Responses[0].GetResponseRange().GetKvs()) == 0 {
+			err = fmt.Errorf("%w: it is gone", dcs.ErrConflict)
 		}
 	}
 	if err != nil {

@@ -42,8 +42,8 @@ func TestAnotherClustersDataIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code != 1 {
-		t.Errorf("exit code %d, want 1", code)
+	if code != 3 { // rulings 51: refused for safety
+		t.Errorf("exit code %d, want 3", code)
 	}
 	want := fmt.Sprintf("system ID mismatch, node %s belongs to a different cluster: %s != ", stranger.Name, id)
 	if !strings.Contains(stranger.AgentLog(), want) {
