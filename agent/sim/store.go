@@ -19,6 +19,7 @@ type store struct {
 	asked time.Duration // TTL of the present lease
 	id    dcs.LeaseID
 	seen  *dcs.Cluster // the last good read
+	doubt bool         // a release or hand-over may still arrive
 }
 
 var _ dcs.Store = (*store)(nil)
@@ -199,10 +200,10 @@ func (st *store) AcquireLeader(ctx context.Context) (dcs.Lease, error) {
 func (st *store) RenewLeader(ctx context.Context, seen dcs.Leader) (dcs.Lease, error) {
 	e, self := st.a.m.s.etcd, st.a.m.name
 	l, err := st.KeepAlive(ctx)
-	if err != nil || seen.Lease == l.ID && seen.Name == self {
+	if err != nil || seen.Lease == l.ID && seen.Name == self && !st.doubt {
 		return l, err
 	}
-	return st.leased(ctx, "re-attach leader key", func(id dcs.LeaseID) error {
+	l, err = st.leased(ctx, "re-attach leader key", func(id dcs.LeaseID) error {
 		switch _, there := e.keys[dcs.KeyLeader]; {
 		case !there:
 			return fmt.Errorf("re-attach leader key: %w: it is gone", dcs.ErrConflict)
@@ -212,6 +213,8 @@ func (st *store) RenewLeader(ctx context.Context, seen dcs.Leader) (dcs.Lease, e
 		e.write([]etcdWrite{{dcs.KeyLeader, []byte(self), id}})
 		return nil
 	})
+	st.doubt = st.doubt && dcs.Failed(err)
+	return l, err
 }
 
 // TakeLeader implements dcs.Store. The loop never calls it.
@@ -229,12 +232,14 @@ func (st *store) asLeader(ctx context.Context, what string, with []dcs.Write, ok
 	if string(seen.value) != st.a.m.name {
 		return fmt.Errorf("%s: %w: the key is not ours", what, dcs.ErrConflict)
 	}
-	return st.change(ctx, what, func() error {
+	err := st.change(ctx, what, func() error {
 		if e.keys[dcs.KeyLeader].revision != seen.revision || !ok() {
 			return fmt.Errorf("%s: %w", what, dcs.ErrConflict)
 		}
 		return st.apply(with, do...)
 	})
+	st.doubt = st.doubt || errors.Is(err, dcs.ErrUnknownOutcome)
+	return err
 }
 
 // ReleaseLeader implements dcs.Store.

@@ -124,7 +124,8 @@ type Store interface {
 
 	// RenewLeader renews the lease; when seen (the leader key of the last
 	// Load) carries another lease than ours, it re-attaches the key if its
-	// value is still our name. Errors: ErrConflict when the key is gone: others
+	// value is still our name; so it does after a release or hand-over whose
+	// outcome is unknown, which then can no longer happen. Errors: ErrConflict when the key is gone: others
 	// may have led since the Load, so it is not re-created but taken by the
 	// rules of the race; ErrLeaderLost when another holds it, on proof only;
 	// ErrUnavailable, ErrUnknownOutcome, ErrDenied otherwise.

@@ -299,6 +299,38 @@ func TestWriteOutcomes(t *testing.T) {
 	}
 }
 
+// A release that nobody answered may arrive late: after the next renewal it
+// finds the key changed.
+func TestRenewalVoidsReleaseInDoubt(t *testing.T) {
+	s := open(t, "doubt", "a", sharedEtcd(t))
+	ctx := within(t, 5*time.Second)
+	if _, err := s.AcquireLeader(ctx); err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.Load(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Doubt()
+	if _, err := s.RenewLeader(ctx, *c.Leader); err != nil {
+		t.Fatal(err)
+	}
+	late := dcs.Write{Key: dcs.KeyLeader, Guard: dcs.Guard{Revision: c.Leader.Revision}}
+	if err := s.Apply(ctx, late); !errors.Is(err, dcs.ErrConflict) {
+		t.Errorf("what was guarded by the key as it was: %v, want %v", err, dcs.ErrConflict)
+	}
+	fresh, err := s.Load(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.RenewLeader(ctx, *fresh.Leader); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := s.Load(ctx); err != nil || again.Leader.Revision != fresh.Leader.Revision {
+		t.Errorf("still in doubt after the renewal: %+v, %v", again, err)
+	}
+}
+
 // A confirmation that arrives late confirms only its own request.
 func TestLateKeepaliveAnswer(t *testing.T) {
 	p := newProxy(t, sharedEtcd(t))
