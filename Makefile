@@ -12,6 +12,9 @@ COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)$(s
 LDFLAGS = -s -w -X pgha/cmd.version=$(VERSION) -X pgha/cmd.revision=$(COMMIT)
 # Everything but the simulator and the lab, which have targets of their own.
 UNIT    = $(shell go list ./... | grep -v -e /agent/sim -e /internal/lab)
+# These start real servers and measure time: one package after the other.
+HEAVY   = ./internal/guard/... ./internal/instance/... ./internal/dcs/etcd/...
+LIGHT   = $(shell go list ./... | grep -v -e /agent/sim -e /internal/lab -e /internal/guard -e /internal/instance -e /internal/dcs/etcd)
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1: \2/p' Makefile
@@ -29,7 +32,8 @@ $(BUNDLE): demo/etcdtrio/main.go go.mod
 test: unit sim short ## unit tests, simulation, the short lab stories; race detector
 
 unit: $(BUNDLE) ## unit tests and the stores' conformance suite
-	CGO_ENABLED=1 go test -race $(UNIT)
+	CGO_ENABLED=1 go test -race $(LIGHT)
+	CGO_ENABLED=1 go test -race -p 1 -parallel 4 $(HEAVY)
 
 sim: ## simulation: SEEDS=5000, or replay one with SEED=404
 	@if go list ./agent/sim >/dev/null 2>&1; then \

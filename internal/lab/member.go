@@ -116,6 +116,17 @@ func (m *Member) Postmaster() int {
 	return pid
 }
 
+// AwaitPostmaster waits until another postmaster than the one given runs.
+func (m *Member) AwaitPostmaster(timeout time.Duration, not int) {
+	m.lab.t.Helper()
+	m.lab.Until(timeout, "a new postmaster on "+m.Name, func() string {
+		if pid := m.Postmaster(); pid == 0 || pid == not {
+			return "postmaster " + strconv.Itoa(pid)
+		}
+		return ""
+	})
+}
+
 // KillPostgres is kill -9 of the postmaster alone.
 func (m *Member) KillPostgres() {
 	m.lab.t.Helper()

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"pgha/internal/writer"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Writer is a client of the whole cluster that inserts all the time.
@@ -45,8 +47,14 @@ func (w *Writer) Lost(m *Member) []writer.Ack {
 	w.Stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	conn, err := m.Connect(ctx)
-	w.lab.must(err)
+	var conn *pgx.Conn
+	w.lab.Until(20*time.Second, m.Name+" to answer", func() string {
+		var err error
+		if conn, err = m.Connect(ctx); err != nil {
+			return err.Error() // it may just be starting again
+		}
+		return ""
+	})
 	defer conn.Close(ctx)
 	lost, present, err := w.Writer.Lost(ctx, conn)
 	w.lab.must(err)

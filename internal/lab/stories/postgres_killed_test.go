@@ -18,6 +18,9 @@ func TestPostgreSQLKilledOnThePrimary(t *testing.T) {
 
 	killed := time.Now()
 	leader.KillPostgres()
+	// A backend may still answer a moment after its postmaster is gone: what
+	// counts is the first row that the next one acknowledges.
+	leader.AwaitPostmaster(20*time.Second, pid)
 	w.Advance(20 * time.Second)
 	gap := w.Gap(killed)
 	t.Logf("write gap %v", gap.Round(10*time.Millisecond))
