@@ -122,7 +122,9 @@ type Store interface {
 	// ErrUnknownOutcome (it may be ours), ErrDenied.
 	AcquireLeader(ctx context.Context) (Lease, error)
 
-	// RenewLeader renews the lease; when seen (the leader key of the last
+	// RenewLeader renews the lease; a zero seen.Lease has the key written anew
+	// whatever lease it carries, so that a release or hand-over still on its
+	// way (ErrUnknownOutcome) finds another revision and does nothing. When seen (the leader key of the last
 	// Load) carries another lease than ours, it re-attaches the key if its
 	// value is still our name; so it does after a release or hand-over whose
 	// outcome is unknown, which then can no longer happen. Errors: ErrConflict when the key is gone: others

@@ -64,9 +64,6 @@ type Store struct {
 
 	ttl   atomic.Int64 // nanoseconds, as asked for
 	lease leaseState
-	// inDoubt: a release or hand-over of the leader key was sent, no answer
-	// came, and it may still arrive. It is void once the key is written anew.
-	inDoubt atomic.Bool
 
 	wakes     chan struct{}
 	watchOnce sync.Once

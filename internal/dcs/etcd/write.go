@@ -70,7 +70,7 @@ func (s *Store) RenewLeader(ctx context.Context, seen dcs.Leader) (dcs.Lease, er
 	if err != nil {
 		return l, fmt.Errorf("renew leadership: %w", err)
 	}
-	if seen.Lease == l.ID && seen.Name == s.member && !s.inDoubt.Load() {
+	if seen.Lease == l.ID && seen.Name == s.member {
 		return l, nil
 	}
 	k := s.key(dcs.KeyLeader)
@@ -81,9 +81,6 @@ func (s *Store) RenewLeader(ctx context.Context, seen dcs.Leader) (dcs.Lease, er
 			Failure: ops(read(k)),
 		}
 	})
-	if err == nil {
-		s.inDoubt.Store(false)
-	}
 	if err == nil && !resp.Succeeded {
 		err = fmt.Errorf("%w: %s holds it", dcs.ErrLeaderLost, holder(resp))
 		if len(resp.Responses[0].GetResponseRange().GetKvs()) == 0 {
@@ -174,14 +171,10 @@ func (s *Store) asLeader(ctx context.Context, guards []*pb.Compare, do []*pb.Req
 	}
 	k := s.key(dcs.KeyLeader)
 	more, writes := s.writes(with)
-	err = s.guarded(ctx, &pb.TxnRequest{
+	return s.guarded(ctx, &pb.TxnRequest{
 		Compare: append(append(guards, valueIs(k, s.member), revisionIs(k, at)), more...),
 		Success: append(do, writes...),
 	})
-	if errors.Is(err, dcs.ErrUnknownOutcome) {
-		s.inDoubt.Store(true)
-	}
-	return err
 }
 
 // guarded makes a transaction that has one branch.
