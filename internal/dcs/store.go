@@ -122,15 +122,15 @@ type Store interface {
 	// ErrUnknownOutcome (it may be ours), ErrDenied.
 	AcquireLeader(ctx context.Context) (Lease, error)
 
-	// RenewLeader renews the lease; a zero seen.Lease has the key written anew
-	// whatever lease it carries, so that a release or hand-over still on its
-	// way (ErrUnknownOutcome) finds another revision and does nothing. When seen (the leader key of the last
-	// Load) carries another lease than ours, it re-attaches the key if its
-	// value is still our name; so it does after a release or hand-over whose
-	// outcome is unknown, which then can no longer happen. Errors: ErrConflict when the key is gone: others
-	// may have led since the Load, so it is not re-created but taken by the
-	// rules of the race; ErrLeaderLost when another holds it, on proof only;
-	// ErrUnavailable, ErrUnknownOutcome, ErrDenied otherwise.
+	// RenewLeader renews the lease. When seen (the leader key of the last Load)
+	// carries another lease than ours, it re-attaches the key if its value is
+	// still our name. A zero seen.Lease therefore has the key written anew
+	// whatever lease it carries: a release or hand-over still on its way
+	// (ErrUnknownOutcome) then finds another revision and does nothing. Errors:
+	// ErrConflict when the key is gone: others may have led since the Load, so
+	// it is not re-created but taken by the rules of the race; ErrLeaderLost
+	// when another holds it, on proof only; ErrUnavailable, ErrUnknownOutcome,
+	// ErrDenied otherwise.
 	RenewLeader(ctx context.Context, seen Leader) (Lease, error)
 
 	// TakeLeader puts the leader key whatever it holds: once, at the end of a
