@@ -67,7 +67,9 @@ func remember(in Input) Memory {
 		if in.Cluster.Leader != nil {
 			m.LastLed = in.Cluster
 			m.UnlockedSince = 0
-			m.Released = 0
+			if in.Tried.Release != Done {
+				m.Released = 0
+			}
 			if in.Cluster.Leader.Name != in.Self {
 				m.SlotSeen = nil // the next time we lead, its clocks start anew
 			}
@@ -90,6 +92,9 @@ func remember(in Input) Memory {
 		// Neither started nor rewound again: a second pg_rewind would trust a
 		// log that the first has partly replaced.
 		m.Rewind, m.RewindWhy = RewindFailed, "an earlier pg_rewind did not finish"
+	}
+	if in.Local.Alive && in.Job == nil {
+		m.PromoteFailed = false
 	}
 	if m.BootstrapDone && registeredAsOurs(in) {
 		m.BootstrapDone = false // it is a cluster like any other now: others may lead it
@@ -131,7 +136,7 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 	case JobCrashRecovery:
 		m.CrashRecovered = true
 	case JobPromote:
-		m.Rewind, m.RewindWhy = RewindInitial, ""
+		m.Rewind, m.RewindWhy, m.PromoteFailed = RewindInitial, "", !r.OK
 		if !r.OK {
 			m.Rewind = RewindCheck // it may have happened all the same, or half
 			m.RetryAfter = in.Now.Add(retryPause)

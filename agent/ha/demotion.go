@@ -1,6 +1,7 @@
 package ha
 
 import (
+	"fmt"
 	"time"
 
 	"pgha/internal/postgres"
@@ -124,6 +125,9 @@ func giveUpKey(in Input, d Demotion, checkpoint postgres.LSN, last bool) Decisio
 	if len(ready) == 0 && !last {
 		return restFor(in, pollCheckpoint(in), Reason{Code: SwitchoverHandingOver, Name: requestName(in.Cluster.Failover), Member: d.Candidate})
 	}
+	if len(ready) == 0 && checkpoint != 0 && !in.Settings.Pause && (in.Cluster.Failover == nil || in.Cluster.Failover.Leader != "") {
+		return cancelSwitchover(in)
+	}
 	// Without a checkpoint (it was still starting, or did not stop clean)
 	// nobody is known to have everything: the race decides, by positions.
 	// Nor in pause, where a standby that holds the key is promoted only while
@@ -136,7 +140,11 @@ func giveUpKey(in Input, d Demotion, checkpoint postgres.LSN, last bool) Decisio
 		}
 	}
 	if in.Tried.Release == NotTried {
-		return do(in, ReleaseLeader{Optime: checkpoint}, "stepping down").saying(Line{Info, "Leader key released"})
+		d := do(in, ReleaseLeader{Optime: checkpoint}, "stepping down")
+		if len(ready) == 0 && checkpoint != 0 {
+			d = d.saying(Line{Warning, fmt.Sprintf("%s: no candidate has received everything; up to %d bytes of WAL are given up", requestName(in.Cluster.Failover), missingBytes(in, checkpoint))})
+		}
+		return d.saying(Line{Info, "Leader key released"})
 	}
 	return restFor(in, dcsRetry, Reason{Code: RetryLater, Detail: "the leader key could not be released yet"})
 }
@@ -147,6 +155,32 @@ func pollCheckpoint(in Input) time.Duration {
 		return time.Second
 	}
 	return checkpointPoll
+}
+
+// cancelSwitchover: PostgreSQL is down and nobody received its shutdown
+// checkpoint, so whoever took over would lose what was acknowledged. A planned
+// change is not worth that: the key stays, the request is dropped, and this
+// member goes on as the primary (docs/differences.md, "switchover that nobody
+// can take over").
+func cancelSwitchover(in Input) Decision {
+	why := Line{Warning, "switchover: no candidate has received the shutdown checkpoint; PostgreSQL is started again here and nothing is lost"}
+	if f := in.Cluster.Failover; f != nil && in.Tried.Failover == NotTried {
+		return do(in, ClearFailover{Revision: f.Revision}, "nobody can take over").saying(why, Line{Info, "Cleaning up failover key"})
+	}
+	in.Memory.Demotion, in.Memory.Rewind, in.Memory.RewindWhy = nil, RewindInitial, ""
+	return startJob(in, JobSpec{Kind: JobStartPrimary, Name: "starting again after a cancelled switchover",
+		Timeout: in.Settings.PrimaryStartTimeout, Role: postgres.RolePrimary}, Reason{Code: SwitchoverCanceled})
+}
+
+// missingBytes is how far the best answering candidate is behind a position.
+func missingBytes(in Input, upTo postgres.LSN) postgres.LSN {
+	var best postgres.LSN
+	for _, p := range in.Peers {
+		if p.Answered {
+			best = max(best, p.Location)
+		}
+	}
+	return upTo - min(best, upTo)
 }
 
 // demoted ends a step-down: what follows is the ordinary return as a standby.

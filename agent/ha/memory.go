@@ -29,6 +29,8 @@ type Memory struct {
 	Recovering bool
 	// CrashRecovered: single-user recovery was done in this episode (5.2).
 	CrashRecovered bool
+	// PromoteFailed: the last promotion did not end well.
+	PromoteFailed bool
 	// FailedStarts counts starts that failed in a row.
 	FailedStarts int
 	// RetryAfter keeps failing starts and clones apart.

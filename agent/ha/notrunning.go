@@ -12,6 +12,11 @@ func notRunning(in Input) Decision {
 		return pausedNotRunning(in)
 	}
 	m := in.Memory
+	if m.PromoteFailed && holder && in.Tried.Release == NotTried {
+		// The promotion ended the server: let one that can have the key.
+		in.Memory.PromoteFailed, in.Memory.Released = false, in.Now
+		return act(in, ReleaseLeader{}, Reason{Code: ReleasedPromoteFailed})
+	}
 	if m.Recovering && !m.Rewind.pending() {
 		return afterFailedStart(in, holder)
 	}

@@ -314,7 +314,9 @@ func unfit(in Input, m dcs.Member, checkpoint postgres.LSN) string {
 		return fmt.Sprintf("Member %s has not received the shutdown checkpoint yet", m.Name)
 	case checkpoint != 0 && otherTimeline(in, *p):
 		return fmt.Sprintf("Member %s is on timeline %d: its position is that of another log", m.Name, p.Timeline)
-	case checkpoint == 0 && in.Cluster.Status.Optime > p.Location && int64(in.Cluster.Status.Optime-p.Location) > in.Settings.MaximumLagOnFailover:
+	case checkpoint == 0 && otherBranch(in, *p):
+		return fmt.Sprintf("Timeline %d of member %s is not the leader's %d: it does not follow (yet)", p.Timeline, m.Name, in.Local.Timeline)
+	case checkpoint == 0 && leaderEnd(in) > p.Location && int64(leaderEnd(in)-p.Location) > in.Settings.MaximumLagOnFailover:
 		return fmt.Sprintf("Member %s exceeds maximum replication lag", m.Name)
 	case in.Settings.CheckTimeline && p.Timeline < in.Cluster.Timeline():
 		return fmt.Sprintf("Timeline %d of member %s is behind the cluster timeline %d", p.Timeline, m.Name, in.Cluster.Timeline())
@@ -327,6 +329,21 @@ func unfit(in Input, m dcs.Member, checkpoint postgres.LSN) string {
 func otherTimeline(in Input, p Peer) bool {
 	d := in.Memory.Demotion
 	return d != nil && d.Timeline != 0 && p.Timeline != 0 && p.Timeline != d.Timeline
+}
+
+// otherBranch: the running leader sees that a candidate is on another
+// timeline than its own.
+func otherBranch(in Input, p Peer) bool {
+	return in.Local.Primary() && in.Local.Timeline != 0 && p.Timeline != 0 && p.Timeline != in.Local.Timeline
+}
+
+// leaderEnd is how far the leader's log is known to go: what it published,
+// or, seen from the leader itself, what it has by now.
+func leaderEnd(in Input) postgres.LSN {
+	if in.holder() && in.Local.Primary() {
+		return max(in.Cluster.Status.Optime, in.Local.Location)
+	}
+	return in.Cluster.Status.Optime
 }
 
 // peer returns the answer of that member, or nil.

@@ -25,6 +25,7 @@ const (
 	DemotedNoLock         Code = "demoted_no_lock"
 	SwitchoverDemoting    Code = "switchover_demoting"
 	SwitchoverHandingOver Code = "switchover_handing_over"
+	SwitchoverCanceled    Code = "switchover_canceled"
 	// 23.2: without a lock.
 	AcquiredAsPrimary    Code = "acquired_as_primary"
 	PromotedByAcquiring  Code = "promoted_by_acquiring"
@@ -54,6 +55,7 @@ const (
 	StartingReadOnly      Code = "starting_read_only_with_lock"
 	StartingSecondary     Code = "starting_as_secondary"
 	ReleasedStartFailed   Code = "released_start_failed"
+	ReleasedPromoteFailed Code = "released_promote_failed"
 	StartFailed           Code = "start_failed"
 	StartingLostLock      Code = "starting_lost_lock"
 	StartingTimeout       Code = "starting_timeout"
@@ -140,6 +142,7 @@ var sentences = map[Code]string{
 	StartingPrimary:       "starting primary after failure",
 	StartingReadOnly:      "starting as readonly because i had the session lock",
 	StartingSecondary:     "starting as a secondary",
+	ReleasedPromoteFailed: "removed leader key after PostgreSQL ended during its promotion",
 	ReleasedStartFailed:   "removed leader key after trying and failing to start postgres",
 	StartFailed:           "failed to start postgres",
 	StartingLostLock:      "stopped PostgreSQL while starting up because leader key was lost",
@@ -160,6 +163,7 @@ var sentences = map[Code]string{
 	ShutdownFailed:        "PostgreSQL shutdown failed, leader key not removed.",
 	ShutdownDone:          "PostgreSQL is stopped, shutting down",
 	ShuttingDown:          "stopping PostgreSQL before shutting down",
+	SwitchoverCanceled:    "switchover cancelled: no candidate has received everything; starting as the primary again",
 	Superseded:            "a newer agent has taken this PostgreSQL over; this one ends",
 	Detached:              "detached: PostgreSQL goes on under its guard within the lease",
 }
