@@ -250,7 +250,7 @@ func (a *agent) newMachine(life context.Context, local *config.Local, sleep *sle
 func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient *api.Client, leader clock.Instant) *Loop {
 	return NewLoop(LoopOptions{
 		Self: local.Name, Tags: func() config.Tags { return a.settings.Local().Tags }, CanBoot: local.Bootstrap != nil,
-		Clock: clock.System{}, Store: a.store, Server: a.machine, Peers: &peers{peerClient, a.log}, Settings: a.settings,
+		Clock: clock.System{}, Store: a.store, Server: a.machine, Peers: &peers{client: peerClient, log: a.log, said: map[string]time.Time{}}, Settings: a.settings,
 		Sleeper: sleep, Log: a.log, LeaderUntil: leader,
 		Member: func(v View) dcs.MemberData { return a.memberData(v, a.machine.observation()) },
 		Publish: func(v View) {

@@ -108,6 +108,7 @@ func (l *Loop) claim(ctx context.Context, in *ha.Input) ha.Outcome {
 		return ha.Failed
 	}
 	l.lease = lease
+	l.twins.held(lease.ID)
 	out := l.apply(ctx, dcs.Write{Key: dcs.KeyInitialize, Value: []byte{}, Leased: true, Guard: dcs.Guard{Absent: true}})
 	in.Cluster = orKeep(l.load(ctx), in.Cluster)
 	return out
@@ -147,6 +148,7 @@ func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.O
 // hold notes a confirmed lease and extends the guard's deadline with it.
 func (l *Loop) hold(ctx context.Context, lease dcs.Lease) {
 	l.lease, l.leaderUntil, l.givenUp = lease, lease.Deadline(), false
+	l.twins.held(lease.ID)
 	if l.settings.Pause {
 		l.Server.Unhold(ctx, true)
 		return

@@ -29,6 +29,7 @@ type launcher struct {
 	gone  chan struct{}  // closed when guard is
 	until clock.Instant  // the leader key is ours until then; zero: not ours
 	armed bool           // the guard holds a deadline
+	pid   int            // the postmaster last started or found; 0: none
 	ttl   time.Duration
 	// unguarded permits one start as primary without a lease: the bootstrap
 	// of a cluster that nobody else can have the data of.
@@ -64,6 +65,7 @@ func (l *launcher) adopt(ctx context.Context) (clock.Instant, error) {
 	if state.Armed {
 		l.until, l.ttl, l.armed = state.Deadline, state.TTL, true
 	}
+	l.pid = state.PID
 	return l.until, nil
 }
 
@@ -82,6 +84,9 @@ func (l *launcher) watch(c *client.Client, gone chan struct{}) {
 		case e, open := <-exited:
 			if open && !l.released(c) {
 				l.ended(e)
+			}
+			if e.GuardLost {
+				l.awaitEnd()
 			}
 			exited = nil
 		case stage, open := <-fired:
@@ -118,12 +123,31 @@ func (l *launcher) released(c *client.Client) bool {
 func (l *launcher) ended(e client.Exit) {
 	switch {
 	case e.GuardLost:
-		l.log.Error("the guard of PostgreSQL died, and PostgreSQL with it; it is started again under a new one", "pid", e.PID)
+		l.log.Error("the guard of PostgreSQL died, and PostgreSQL dies with it; it is started again under a new one", "pid", l.postmaster())
 	case e.Stage != guard.StageNone:
 		l.log.Warn("PostgreSQL was ended by its guard", "pid", e.PID, "status", e.Status, "stage", e.Stage.String())
 	default:
 		l.log.Info("PostgreSQL has ended", "pid", e.PID, "status", e.Status)
 	}
+}
+
+// lostEnd bounds the wait for a postmaster to follow its guard.
+const lostEnd = 5 * time.Second
+
+// awaitEnd waits until the postmaster has followed its dead guard: a loop
+// woken before would find it alive and rest until the next poll.
+func (l *launcher) awaitEnd() {
+	pid := l.postmaster()
+	for end := clock.Now().Add(lostEnd); pid != 0 && client.Runs(pid) && clock.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// postmaster is the pid of the last one started or found; 0: none.
+func (l *launcher) postmaster() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pid
 }
 
 // Start starts a postmaster under a new guard, armed with the lease if there
@@ -153,7 +177,7 @@ func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool
 	}
 	l.mu.Lock()
 	l.take(c)
-	l.armed = primary && !until.IsZero()
+	l.pid, l.armed = pid, primary && !until.IsZero()
 	renewed, ttl, behind := l.until, l.ttl, primary && l.until.After(until)
 	l.mu.Unlock()
 	if behind { // renewed while the guard was being started
@@ -352,6 +376,7 @@ func (l *launcher) adoptPostmaster(ctx context.Context, inst *instance.Server) e
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.take(c)
+	l.pid = pid
 	l.log.Warn("PostgreSQL was started by somebody else: a guard was put beside it that ends it with the lease, but it is not its parent; restart it through pgha for the full promise", "pid", pid)
 	return nil
 }

@@ -59,6 +59,7 @@ type Loop struct {
 	leaderUntil clock.Instant
 	settings    ha.Settings
 	lastMember  []byte // what the member key holds, encoded
+	twins       twinWatch
 	lastLease   dcs.LeaseID
 	lastStatus  string
 	requests    requestQueue
@@ -214,8 +215,16 @@ func (l *Loop) observe(ctx context.Context) ha.Input {
 	if cluster != nil && cluster.Leader != nil && cluster.Leader.Name != l.Self {
 		l.leaderUntil = 0
 	}
+	twin := false
+	if cluster != nil && l.lastLease != 0 {
+		var rewrite bool
+		if rewrite, twin = l.twins.look(cluster.Member(l.Self), l.lease.ID); rewrite {
+			l.lastMember = nil
+		}
+	}
 	return ha.Input{
-		Now: l.Clock.Now(), Wall: l.Clock.Wall(), Self: l.Self,
+		Twin: twin,
+		Now:  l.Clock.Now(), Wall: l.Clock.Wall(), Self: l.Self,
 		Settings: l.settings, Tags: l.Tags(), CanBootstrap: l.CanBoot,
 		Cluster: cluster, Lease: l.lease.ID, LeaderUntil: l.leaderUntil,
 		Local: local, Job: job, Finished: finished,
@@ -297,6 +306,7 @@ func (l *Loop) touch(ctx context.Context, in ha.Input, v View) {
 			return
 		}
 		l.lease = lease
+		l.twins.held(lease.ID)
 	}
 	data := l.Member(v)
 	encoded := dcs.EncodeMember(data)

@@ -312,7 +312,8 @@ func (m *machine) Cancel() { m.stop() }
 // Hold extends the guard's deadline. With a confirmed leader key a bootstrap
 // is over for good.
 func (m *machine) Hold(ctx context.Context, until clock.Instant, ttl time.Duration) {
-	if err := m.launcher.hold(ctx, until, ttl); err != nil {
+	// A guard that is gone has ended its PostgreSQL: nothing to extend.
+	if err := m.launcher.hold(ctx, until, ttl); err != nil && !errors.Is(err, client.ErrNoGuard) {
 		m.log.Error("extend the guard's deadline", "err", err)
 		m.noteEpoch(err)
 	}

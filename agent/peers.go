@@ -18,6 +18,7 @@ const slowGrace = 300 * time.Millisecond
 type peers struct {
 	client *api.Client
 	log    *slog.Logger
+	said   map[string]time.Time // when an answer of that member was logged; the loop's alone
 }
 
 var _ Peers = (*peers)(nil)
@@ -32,13 +33,22 @@ func (p *peers) Ask(ctx context.Context, members []dcs.Member, slow string) []ha
 	return out
 }
 
+// sayOnce logs an answer, at most once a second for a member: a switchover
+// asks 40 times a second.
+func (p *peers) sayOnce(a api.PeerStatus) {
+	if now := time.Now(); now.Sub(p.said[a.Name]) >= time.Second {
+		p.said[a.Name] = now
+		p.log.Info("Got response from " + a.Name + " " + a.APIURL + ": " + a.Body)
+	}
+}
+
 // peer reads one answer, and logs it with the words people look for.
 func (p *peers) peer(a api.PeerStatus) ha.Peer {
 	if !a.Reachable() {
 		p.log.Warn("Request failed to " + a.Name + ": GET " + a.APIURL + " (" + a.Err.Error() + ")")
 		return ha.Peer{Name: a.Name, Fault: a.Err.Error()}
 	}
-	p.log.Info("Got response from " + a.Name + " " + a.APIURL + ": " + a.Body)
+	p.sayOnce(a)
 	return ha.Peer{
 		Name: a.Name, Answered: true, Running: a.State == "running",
 		Primary: a.Role.IsPrimary(), Location: a.Location, Timeline: a.Timeline,

@@ -120,7 +120,7 @@ func (s *settings) adoptDocument(doc config.Document) {
 	}
 	dyn, err := config.ParseDynamic(doc.Map(), previous)
 	if err != nil {
-		s.log.Error("the dynamic configuration is rejected in part, the previous one stays in force", "err", err)
+		s.log.Error("the dynamic configuration in the DCS has an unusable part, which is ignored: timing and the postgresql section stay as they were; mend it with `pgha ctl edit-config`", "err", err)
 	}
 	s.document, s.dynamic = doc, dyn
 	s.merge()

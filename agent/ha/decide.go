@@ -20,6 +20,8 @@ func Decide(in Input) Decision {
 	case in.Request != nil && !in.Tried.Answered && busy(in) != "":
 		// Nothing below would look at it: its caller must not wait for that.
 		return refuse(in, busy(in))
+	case in.Twin:
+		return act(in, Exit{Code: exitRefused}, Reason{Code: TwinFound, Member: in.Self})
 	case in.Shutdown != ShutdownNone:
 		return shuttingDown(in)
 	case in.Memory.Demotion != nil:
@@ -64,6 +66,12 @@ func Decide(in Input) Decision {
 func remember(in Input) Memory {
 	m := in.Memory
 	if in.Cluster != nil {
+		switch {
+		case in.Cluster.Leader == nil || in.Cluster.LeaderMember() != nil:
+			m.StrangerSince = 0
+		case m.StrangerSince.IsZero():
+			m.StrangerSince = in.Now
+		}
 		if in.Cluster.Leader != nil {
 			m.LastLed = in.Cluster
 			m.UnlockedSince = 0

@@ -69,6 +69,8 @@ func following(in Input) Decision {
 // unwell says in one line what keeps a running standby from being a good one.
 func unwell(in Input) string {
 	switch {
+	case in.Cluster.Leader != nil && in.Cluster.LeaderMember() == nil && in.Now.Sub(in.Memory.StrangerSince) >= in.Settings.TTL:
+		return "the leader key names " + in.Cluster.Leader.Name + ", which is no member: nobody leads. If it was written by hand, delete the leader key of this cluster in etcd"
 	case in.Memory.Rewind == RewindNeed && in.Memory.Split:
 		return "history differs from the leader's (" + in.Memory.RewindWhy + ") under the same timeline number, which pg_rewind cannot mend; re-clone it with `pgha ctl reinit`"
 	case in.Memory.Rewind == RewindNeed && !in.Local.RewindUsable:

@@ -53,6 +53,8 @@ type Input struct {
 	// Shutdown is set once the agent has been told to end.
 	Shutdown Shutdown
 
+	// Twin: another living agent has this member's name, and is to stay.
+	Twin bool
 	// Memory is what the previous decision left behind.
 	Memory Memory
 	// Tried is what this cycle has done so far.

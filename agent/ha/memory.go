@@ -16,6 +16,10 @@ type Memory struct {
 	// while somebody does.
 	UnlockedSince clock.Instant
 
+	// StrangerSince is since when the leader key names somebody who has no
+	// member key; zero: it does not.
+	StrangerSince clock.Instant
+
 	Rewind RewindState
 	// RewindWhy explains Rewind for people.
 	RewindWhy string

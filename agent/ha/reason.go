@@ -91,6 +91,7 @@ const (
 	ShutdownFailed    Code = "shutdown_failed"
 	Detached          Code = "detached"
 	Superseded        Code = "superseded"
+	TwinFound         Code = "twin_found"
 	StoppingRequest   Code = "stopping_on_request"
 	BumpLimit         Code = "too_many_steps"
 )
@@ -207,6 +208,8 @@ func (r Reason) String() string {
 		return fmt.Sprintf("DCS is not accessible; the leader key is certain for %d more seconds", r.Seconds)
 	case WaitForPrimary:
 		return fmt.Sprintf("the cluster is not in the DCS and PostgreSQL here is a standby of a running primary; waiting for the member running as primary (%s) to register it", r.Detail)
+	case TwinFound:
+		return fmt.Sprintf("another agent named '%s' is running and writes this member's key; this one ends: give one of them another name", r.Member)
 	case WaitingCheckpoint:
 		return fmt.Sprintf("Waiting for checkpoint on %s before rewind", r.Member)
 	case WaitingLeader:

@@ -133,6 +133,16 @@ func parseState(line string) (State, error) {
 	}, nil
 }
 
+// Runs says whether a process is alive: there, and no zombie.
+func Runs(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	i := strings.LastIndexByte(string(text), ')')
+	return i >= 0 && i+2 < len(text) && text[i+2] != 'Z' && text[i+2] != 'X'
+}
+
 // StartTicks reads when a process started, field 22 of /proc/PID/stat: with
 // the pid it names a process for good. Errors: the process is gone.
 func StartTicks(pid int) (uint64, error) {
