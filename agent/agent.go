@@ -84,13 +84,20 @@ func Run(ctx context.Context, o Options) error {
 	for _, w := range local.Warnings {
 		log.Warn(w.String())
 	}
+	_, found := os.Stat(local.Pgha.StateDir)
 	lock, err := takeStateDir(local)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
 	a := &agent{options: o, log: log, output: output, epoch: uint64(clock.Now())}
-	return a.run(ctx, local)
+	err = a.run(ctx, local)
+	if found != nil && a.loop == nil {
+		// Refused before anything began: what was made for the lock goes again.
+		os.Remove(lock.Name())
+		os.Remove(local.Pgha.StateDir)
+	}
+	return err
 }
 
 // agent is one incarnation of the daemon on one data directory.

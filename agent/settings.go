@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/google/renameio/v2"
@@ -201,6 +202,9 @@ func (s *settings) Apply(ctx context.Context) {
 	case err != nil:
 		s.log.Error("apply the configuration", "err", err)
 		s.again()
+	case len(applied.BadRules) > 0:
+		s.log.Error("pg_hba.conf cannot be read by PostgreSQL: it keeps its old rules, and will not start again until postgresql.pg_hba is mended (pgha ctl edit-config)",
+			"mistakes", strings.Join(applied.BadRules, "; "))
 	case applied.Reloaded:
 		s.log.Info("PostgreSQL configuration reloaded")
 	}

@@ -21,6 +21,9 @@ type Applied struct {
 	Reloaded bool // the server was told
 	// Pending: parameters that wait for a restart, with old and new value.
 	Pending map[string]postgres.Change
+	// BadRules are lines of pg_hba.conf that the server cannot read, one text
+	// each: it keeps its old rules, and could not be started with these.
+	BadRules []string
 }
 
 // ApplyConfig writes the files that differ from the configuration, reloads
@@ -45,6 +48,9 @@ func (s *Server) ApplyConfig(ctx context.Context, force bool) (Applied, error) {
 			return a, fmt.Errorf("apply configuration: %w", err)
 		}
 		a.Reloaded = true
+		if a.BadRules, err = s.badRules(ctx); err != nil {
+			s.log.Warn("look for mistakes in pg_hba.conf", "err", err)
+		}
 	}
 	if a.Pending, err = s.computePending(ctx); err != nil {
 		return a, fmt.Errorf("apply configuration: %w", err)
@@ -53,6 +59,25 @@ func (s *Server) ApplyConfig(ctx context.Context, force bool) (Applied, error) {
 	s.pending = a.Pending
 	s.mu.Unlock()
 	return a, nil
+}
+
+// badRules asks the server what it cannot read in pg_hba.conf.
+func (s *Server) badRules(ctx context.Context) ([]string, error) {
+	var bad []string
+	err := s.withLocal(ctx, func(c *pgx.Conn) error {
+		rows, err := c.Query(ctx, "SELECT line_number, error FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL ORDER BY 1")
+		if err != nil {
+			return err
+		}
+		var line int
+		var text string
+		_, err = pgx.ForEachRow(rows, []any{&line, &text}, func() error {
+			bad = append(bad, fmt.Sprintf("line %d: %s", line, text))
+			return nil
+		})
+		return err
+	})
+	return bad, err
 }
 
 // Reload rewrites the files and makes the server read them, also when nothing
