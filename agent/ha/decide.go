@@ -101,6 +101,12 @@ func remember(in Input) Memory {
 		// log that the first has partly replaced.
 		m.Rewind, m.RewindWhy = RewindFailed, "an earlier pg_rewind did not finish"
 	}
+	switch {
+	case in.Tried.Acquire == Failed:
+		m.AcquireInDoubt = true
+	case in.Tried.Acquire == Done || in.Cluster != nil && in.Cluster.Leader != nil && in.Cluster.Leader.Name != in.Self:
+		m.AcquireInDoubt = false
+	}
 	if in.Local.Alive && in.Job == nil {
 		m.PromoteFailed = false
 	}

@@ -48,6 +48,12 @@ func enforcePrimary(in Input) Decision {
 	case in.Local.Role == postgres.RolePromoted:
 		return restFor(in, pollStarting, Reason{Code: Leading}) // promotion in progress
 	}
+	if in.Memory.AcquireInDoubt && !in.Settings.Pause {
+		if d, ok := askAgain(in); ok {
+			return d
+		}
+		in.Memory.AcquireInDoubt = false
+	}
 	if in.Now.Before(in.Memory.RetryAfter) {
 		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "the promotion failed; next attempt follows"}).
 			noting("the promotion failed; see the log")
@@ -57,6 +63,25 @@ func enforcePrimary(in Input) Decision {
 		code = PromotedByAcquiring
 	}
 	return startJob(in, JobSpec{Kind: JobPromote, Name: string(JobPromote)}, Reason{Code: code})
+}
+
+// askAgain: the key became ours by a request whose answer never came. What
+// the peers said when it was made may have been overtaken: they are asked
+// again, and the key is given up if the race would not be won now.
+func askAgain(in Input) (Decision, bool) {
+	race := in
+	race.Memory.UnlockedSince = in.Now // as if the race were run now
+	v := undiverged(race, others(race, ""), healthiest(race, others(race, ""), "", true))
+	switch {
+	case v.ask != nil:
+		return do(in, *v.ask, "the leader key came late"), true
+	case v.ok:
+		return Decision{}, false
+	case in.Tried.Release == NotTried:
+		in.Memory.AcquireInDoubt, in.Memory.Released = false, in.Now
+		return act(in, ReleaseLeader{}, Reason{Code: NotHealthiest}).saying(v.says...), true
+	}
+	return restFor(in, unlockedRetry, Reason{Code: NotHealthiest}), true
 }
 
 // pausedHolderStandby: in pause a holder that is no primary gives the key

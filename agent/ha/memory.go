@@ -33,6 +33,9 @@ type Memory struct {
 	Recovering bool
 	// CrashRecovered: single-user recovery was done in this episode (5.2).
 	CrashRecovered bool
+	// AcquireInDoubt: our request for the leader key got no answer; should the
+	// key turn out to be ours, the peers' answers it was made on are old.
+	AcquireInDoubt bool
 	// PromoteFailed: the last promotion did not end well.
 	PromoteFailed bool
 	// FailedStarts counts starts that failed in a row.
