@@ -93,13 +93,32 @@ func abandoned(in Input, p Peer) bool {
 }
 
 // primaryMayLead: a running primary takes a free key back only if no newer
-// primary existed meanwhile.
+// primary existed meanwhile: by the history, and by what the others answer. A
+// leader that lived too briefly for the history is known to those who followed
+// it (docs/differences.md, "primary that finds the key free").
 func primaryMayLead(in Input) verdict {
-	cluster := in.Cluster.Timeline()
-	if in.Local.Timeline >= cluster {
+	mine, cluster := in.Local.Timeline, in.Cluster.Timeline()
+	if mine < cluster {
+		return no(Line{Warning, fmt.Sprintf("My timeline %d is behind last known cluster timeline %d", mine, cluster)})
+	}
+	peers := others(in, "")
+	if len(peers) == 0 {
 		return yes()
 	}
-	return no(Line{Warning, fmt.Sprintf("My timeline %d is behind last known cluster timeline %d", in.Local.Timeline, cluster)})
+	if in.Peers == nil {
+		return verdict{ask: &AskPeers{Members: peers, Slow: formerLeader(in)}}
+	}
+	for _, p := range in.Peers {
+		switch {
+		case !p.Answered || p.Name == in.Self:
+			continue
+		case p.Primary && p.Timeline >= mine:
+			return no(Line{Warning, fmt.Sprintf("Primary (%s) is still alive", p.Name)})
+		case mine != 0 && p.Timeline > mine:
+			return no(Line{Warning, fmt.Sprintf("My timeline %d is behind timeline %d of %s", mine, p.Timeline, p.Name)})
+		}
+	}
+	return yes()
 }
 
 func notInSync(in Input) Line {
