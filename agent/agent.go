@@ -151,9 +151,8 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 		return err
 	}
 	a.machine = a.newMachine(life, local, sleep)
-	a.machine.setAdopted(until.alive)
 	a.pub = newPublisher(inst, a.settings, clock.System{}, a.options.Version)
-	a.loop = a.newLoop(local, sleep, peerClient, until.leader)
+	a.loop = a.newLoop(local, sleep, peerClient, until)
 	a.backend = &backend{publisher: a.pub, loop: a.loop, store: a.store, client: peerClient, reload: a.reload}
 	return a.serve(life, local)
 }

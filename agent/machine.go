@@ -36,7 +36,6 @@ type machine struct {
 	mu         sync.Mutex
 	last       instance.Observation
 	streamedAt clock.Instant
-	adopted    bool
 	superseded bool
 	history    []postgres.HistoryEntry
 	historyTL  postgres.Timeline
@@ -55,13 +54,10 @@ func (m *machine) Observe(ctx context.Context) ha.Local {
 	if o.Row != nil && o.Row.Streaming {
 		m.streamedAt = m.clock.Now()
 	}
-	if !o.Alive {
-		m.adopted = false
-	}
-	streamedAt, adopted, superseded := m.streamedAt, m.adopted, m.superseded
+	streamedAt, superseded := m.streamedAt, m.superseded
 	m.mu.Unlock()
 	l := ha.Local{
-		Data: m.data(o), SystemID: o.SystemID, Alive: o.Alive, Adopted: adopted, Superseded: superseded,
+		Data: m.data(o), SystemID: o.SystemID, Alive: o.Alive, Superseded: superseded,
 		State: o.State, StateSince: o.StateSince, Role: o.Role,
 		InRecovery: !o.Primary(), RecoverySignal: o.RecoveryFiles, StreamedAt: streamedAt,
 		StartTimeout: m.restartTTL,

@@ -119,19 +119,15 @@ func refuseTwin(ctx context.Context, cluster *dcs.Cluster, name string, peerClie
 		Remedy: "give this member another name, or stop the other agent"}
 }
 
-// inherited is what an earlier agent left running.
-type inherited struct {
-	alive  bool          // PostgreSQL runs
-	leader clock.Instant // the guard holds this deadline; zero: not armed
-}
-
 // adopt connects to a guard that is there and looks at what runs (1, step 5).
-func (a *agent) adopt(ctx context.Context) (inherited, error) {
+// The result is the deadline that the guard holds: until then the leader key
+// may be ours. Zero: none.
+func (a *agent) adopt(ctx context.Context) (clock.Instant, error) {
 	actx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	until, err := a.launcher.adopt(actx)
 	if err != nil {
-		return inherited{}, &ExitError{Code: exitRefused, Err: err, Remedy: "another agent has taken this data directory over, or the guard does not answer"}
+		return 0, &ExitError{Code: exitRefused, Err: err, Remedy: "another agent has taken this data directory over, or the guard does not answer"}
 	}
 	found, err := a.inst.Adopt(actx)
 	if err != nil {
@@ -145,5 +141,5 @@ func (a *agent) adopt(ctx context.Context) (inherited, error) {
 	if v, err := a.inst.Version(actx); err == nil {
 		a.settings.SetMajorVersion(v.Major())
 	}
-	return inherited{alive: found.Running, leader: until}, nil
+	return until, nil
 }

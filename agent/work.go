@@ -29,7 +29,6 @@ func (m *machine) Start(_ context.Context, spec ha.JobSpec) {
 		ha.JobRewind:        m.rewind,
 		ha.JobStop:          m.stopServer,
 	}[spec.Kind]
-	m.setAdopted(false)
 	m.start(m.background, spec, func(ctx context.Context, p *jobProgress) ha.JobResult {
 		err := work(ctx, spec, p)
 		r := ha.JobResult{OK: err == nil}
@@ -44,12 +43,6 @@ func (m *machine) Start(_ context.Context, spec ha.JobSpec) {
 		}
 		return r
 	})
-}
-
-func (m *machine) setAdopted(yes bool) {
-	m.mu.Lock()
-	m.adopted = yes
-	m.mu.Unlock()
 }
 
 // errLeaderGone: a rewind could not be done now, for the source's sake or

@@ -94,9 +94,6 @@ type Local struct {
 
 	// Alive: the postmaster process exists (and is no zombie).
 	Alive bool
-	// Adopted: the server was running before this agent started and has not
-	// been started by it since.
-	Adopted bool
 	// Superseded: the guard serves a newer agent; this one has to end.
 	Superseded bool
 	// State and Role as remembered (contract: dcs-layout.md 1.2).

@@ -300,8 +300,6 @@ func (s *story) setDetail(k, v string) error {
 		l.HalfRewound = v != "no"
 	case "norewind":
 		l.RewindUsable, l.RewindUnusable = false, "use_pg_rewind is not set"
-	case "adopted":
-		l.Adopted = true
 	case "superseded":
 		l.Superseded = true
 	default:

@@ -17,11 +17,9 @@ type control struct {
 	state      postgres.State
 	since      clock.Instant
 	role       postgres.Role
-	adopted    bool
 	streamedAt clock.Instant
 	timeout    time.Duration
 	job        *ha.Job
-	cancelled  bool
 	finished   *ha.JobResult
 }
 
@@ -41,7 +39,6 @@ func newControl(a *agentProcess) *control {
 	}
 	c.become(postgres.StateStopped)
 	if d.run != nil {
-		c.adopted = true
 		c.become(postgres.StateStarting)
 		if d.run.ready {
 			c.become(postgres.StateRunning)
@@ -69,7 +66,7 @@ func (c *control) Observe(ctx context.Context) ha.Local {
 	sv := d.run
 	c.settle(sv)
 	l := ha.Local{
-		Data: d.data, Alive: sv != nil, Adopted: c.adopted, State: c.state, StateSince: c.since, Role: c.role,
+		Data: d.data, Alive: sv != nil, State: c.state, StateSince: c.since, Role: c.role,
 		RecoverySignal: d.signal, HalfRewound: d.half && m.s.opt.Plant != PlantHalfRewind, RewindUsable: m.s.shape.rewind,
 		StartTimeout: c.timeout, MajorVersion: 17, InRecovery: true, Control: d.control,
 	}

@@ -161,7 +161,6 @@ func (j *job) start(primary bool) ha.JobResult {
 		source = j.spec.Source.Name
 	}
 	sv := j.d.startServer(primary, source)
-	j.c.adopted = false
 	j.c.become(postgres.StateStarting)
 	j.c.timeout = j.spec.Timeout
 	j.c.role = postgres.RoleReplica

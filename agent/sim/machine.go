@@ -52,7 +52,6 @@ type agentProcess struct {
 	// answers of the last question to the peers, as they truly were.
 	asked   []truth
 	askedAt Time
-	won     string // how the leader key was won last
 }
 
 type truth struct {
