@@ -40,7 +40,7 @@ var rules = []rule{
 
 // owners are outside libraries confined to some packages.
 var owners = []struct {
-	library string
+	module  string
 	allowed []string
 	reason  string
 }{
@@ -102,7 +102,7 @@ func TestImportDirection(t *testing.T) {
 		}
 		for _, o := range owners {
 			for _, imp := range p.Imports {
-				if strings.HasPrefix(imp, o.library) && !slices.ContainsFunc(o.allowed, func(a string) bool { return name == a || strings.HasPrefix(name, a+"/") }) {
+				if strings.HasPrefix(imp, o.module) && !slices.ContainsFunc(o.allowed, func(a string) bool { return name == a || strings.HasPrefix(name, a+"/") }) {
 					t.Errorf("%s imports %s: %s", name, imp, o.reason)
 				}
 			}
