@@ -18,7 +18,7 @@ func newDemoCommand() *cobra.Command {
 	var o demo.Options
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "run a cluster on this machine and kill its primary",
+		Short: "Run a cluster on this machine and kill its primary",
 		Long: `Starts three etcd members and three PostgreSQL members on loopback ports, from
 the PostgreSQL that is installed, with a client that writes all the time.
 Nothing outside of one directory in /tmp is touched, and nothing is left behind,
