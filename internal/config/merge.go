@@ -42,10 +42,10 @@ func Merge(local *Local, dyn Dynamic, server ServerFacts) Effective {
 	}
 	m := &merger{
 		versionUnknown: unknown,
-		local:   local,
-		localPG: local.root().Lookup("postgresql"),
-		dynPG:   nodeOf(mapAt(dyn.accepted(), "postgresql")),
-		dyn:     dyn, server: server,
+		local:          local,
+		localPG:        local.root().Lookup("postgresql"),
+		dynPG:          nodeOf(mapAt(dyn.accepted(), "postgresql")),
+		dyn:            dyn, server: server,
 	}
 	m.programs()
 	m.behaviour()

@@ -52,14 +52,11 @@ func (s *Server) WriteFiles(ctx context.Context) (changed bool, err error) {
 	if err := s.cleanAutoConf(); err != nil {
 		return changed, err
 	}
-	for _, f := range []struct {
-		guc, name string
-		lines     []string
-	}{{"hba_file", "pg_hba.conf", eff.PgHBA}, {"ident_file", "pg_ident.conf", eff.PgIdent}} {
-		if len(f.lines) == 0 || s.customFile(f.guc, f.name) {
+	for _, f := range s.ruleFiles() {
+		if f.content == "" || s.rulesRefused(f) {
 			continue
 		}
-		c, err := s.writeConfig(s.configPath(f.name), postgres.FileHeader+strings.Join(f.lines, "\n")+"\n")
+		c, err := s.writeConfig(f.path, f.content)
 		if err != nil {
 			return changed, err
 		}
@@ -137,7 +134,7 @@ func (s *Server) baseConfFile() string {
 // the directory's group permission says, outside by the umask (pitfalls 158).
 func (s *Server) fileMode(name string) os.FileMode {
 	dir := s.dataDir()
-	if filepath.Dir(name) != dir {
+	if rel, err := filepath.Rel(dir, name); err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
 		return 0o666
 	}
 	if fi, err := os.Stat(dir); err == nil && fi.Mode().Perm()&0o050 == 0o050 {
