@@ -155,17 +155,27 @@ func (s *Server) writeConfig(name, content string) (changed bool, err error) {
 	return true, writeFile(name, content, s.fileMode(name))
 }
 
-// writeFile replaces a file atomically. Modes below 0666 are exact, 0666
-// follows the umask. A symbolic link stays one: its target is replaced.
+// writeFile replaces a file atomically. Modes below 0666 are exact, whatever
+// the old file had (libpq ignores a password file that others may read); 0666
+// follows the umask, and an existing file keeps its mode. A symbolic link
+// stays one: its target is replaced.
 func writeFile(name, content string, mode os.FileMode) error {
 	if to, err := filepath.EvalSymlinks(name); err == nil {
 		name = to
 	}
 	opts := []renameio.Option{renameio.WithStaticPermissions(mode)}
 	if mode == 0o666 {
-		opts = []renameio.Option{renameio.WithPermissions(mode)}
+		opts = []renameio.Option{renameio.WithPermissions(mode), renameio.WithExistingPermissions()}
 	}
-	if err := renameio.WriteFile(name, []byte(content), mode, opts...); err != nil {
+	f, err := renameio.NewPendingFile(name, opts...)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	defer f.Cleanup()
+	if _, err := f.WriteString(content); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil

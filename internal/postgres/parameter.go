@@ -42,8 +42,7 @@ func CheckParameters(params map[string]string, v Version, described map[string]S
 		case strings.Contains(name, "."), listed, len(described) == 0:
 			kept[name] = value
 		default:
-			findings = append(findings, ParameterFinding{name, value,
-				fmt.Sprintf("unexpected parameter, left out: PostgreSQL %d does not know it", v.Major())})
+			findings = append(findings, ParameterFinding{name, value, "unexpected parameter, left out: this version does not know it"})
 		}
 	}
 	return kept, findings
