@@ -152,7 +152,10 @@ func TestCheckDirectories(t *testing.T) {
 	if err := with("", pgpass(root+"/new/pgpass")); err != nil {
 		t.Errorf("pgpass in a new directory: %v", err)
 	}
-	kerberos := func(l *config.Local, e *config.Effective) { e.KrbSrvName = "pg"; l.PostgreSQL.PgPass = root + "/krb/pgpass" }
+	kerberos := func(l *config.Local, e *config.Effective) {
+		e.KrbSrvName = "pg"
+		l.PostgreSQL.PgPass = root + "/krb/pgpass"
+	}
 	if err := with("", kerberos); err != nil {
 		t.Errorf("with krbsrvname: %v", err)
 	}

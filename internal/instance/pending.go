@@ -57,7 +57,8 @@ func (s *Server) computePending(ctx context.Context) (map[string]postgres.Change
 			pending[r.name] = change(r, want)
 			continue
 		}
-		if !r.pending {
+		// What stands on the command line wins over any file at the next start.
+		if !r.pending || postgres.IsControlledGUC(name) {
 			continue
 		}
 		next, ok := inFiles[name]
