@@ -22,6 +22,7 @@ type ruleFile struct {
 	path    string
 	content string // empty: not managed
 	view    string // what shows its mistakes in SQL
+	first   string // its first column, null for lines that cannot be read
 	since   int    // the major version that has the view
 }
 
@@ -30,8 +31,8 @@ type ruleFile struct {
 func (s *Server) ruleFiles() []ruleFile {
 	_, eff, _ := s.values()
 	files := []ruleFile{
-		{path: s.configPath("pg_hba.conf"), view: "pg_hba_file_rules", since: 10},
-		{path: s.configPath("pg_ident.conf"), view: "pg_ident_file_mappings", since: 15},
+		{path: s.configPath("pg_hba.conf"), view: "pg_hba_file_rules", first: "type", since: 10},
+		{path: s.configPath("pg_ident.conf"), view: "pg_ident_file_mappings", first: "map_name", since: 15},
 	}
 	if len(eff.PgHBA) > 0 && !s.customFile("hba_file", "pg_hba.conf") {
 		files[0].content = postgres.RenderHBA(eff.PgHBA)
@@ -113,11 +114,12 @@ func (s *Server) takeBackBadRules(ctx context.Context, before map[string]string)
 	return mistakes
 }
 
-// badRules asks the server what it cannot read in the file in place.
+// badRules asks the server what it cannot read in the file in place. A line
+// with a remark that it can read is no mistake: hostssl while TLS is off.
 func (s *Server) badRules(ctx context.Context, f ruleFile) ([]string, error) {
 	var bad []string
 	err := s.withLocal(ctx, func(c *pgx.Conn) error {
-		rows, err := c.Query(ctx, "SELECT line_number, error FROM pg_catalog."+f.view+" WHERE error IS NOT NULL ORDER BY 1")
+		rows, err := c.Query(ctx, "SELECT line_number, error FROM pg_catalog."+f.view+" WHERE error IS NOT NULL AND "+f.first+" IS NULL ORDER BY 1")
 		if err != nil {
 			return err
 		}
