@@ -27,6 +27,7 @@ func TestMergeChecksParameters(t *testing.T) {
 		{"extension's", "", `{"postgresql":{"parameters":{"x.y":"1s"}}}`, ServerFacts{MajorVersion: 15, Described: described}, "x.y", "1s", ""},
 		{"role's own", "", `{"postgresql":{"parameters_replica":{"max_standby_streaming_delay":"-5"}}}`, ServerFacts{MajorVersion: 15, Role: "replica"}, "max_standby_streaming_delay", "-1", "postgresql.parameters_replica.max_standby_streaming_delay: -5 is too small"},
 		{"controlled", "", `{"postgresql":{"parameters":{"max_connections":"24"}}}`, ServerFacts{MajorVersion: 15, Described: described}, "max_connections", "100", "24 is not accepted, 100 is used"},
+		{"another place", "", `{"postgresql":{"parameters":{"data_directory":"/x"}}}`, ServerFacts{MajorVersion: 15}, "data_directory", "", ""},
 		{"null", "", `{"postgresql":{"parameters":{"work_mem":null}}}`, ServerFacts{MajorVersion: 15}, "work_mem", "", ""},
 	} {
 		e := merged(t, c.local, c.dynamic, c.server)

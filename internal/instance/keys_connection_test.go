@@ -115,9 +115,11 @@ func TestAuthenticationKeys(t *testing.T) {
 		src := Source{Host: "db1", Port: "5432", Database: "postgres"}
 		wanted, _, err := k.wantedRecovery(within(t, 20*time.Second), &Follow{Source: &src, Slot: k.OwnSlot()})
 		must(t, err)
-		const want = `dbname=postgres user=copier passfile=%p host=db1 port=5432 sslmode=verify-ca sslcert=/c sslkey=/k sslpassword=p\ w ` +
+		want := `dbname=postgres user=copier passfile=%p host=db1 port=5432 sslmode=verify-ca sslcert=/c sslkey=/k sslpassword=p\ w ` +
 			`sslrootcert=/r sslcrl=/l sslcrldir=/d application_name=a gssencmode=disable channel_binding=require`
-		// sslnegotiation is known from 17 on only.
+		if v, _ := k.Version(t.Context()); v.AtLeast(17) { // unknown before
+			want += " sslnegotiation=direct"
+		}
 		if got := strings.Replace(wanted["primary_conninfo"], k.dir+"/pgpass", "%p", 1); got != want || wanted["primary_slot_name"] != "a" {
 			t.Errorf("%s\nwant\n%s", got, want)
 		}

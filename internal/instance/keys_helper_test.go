@@ -68,7 +68,9 @@ func (k *keyed) use(local, dynamic string) config.Effective {
 	must(k.t, err)
 	d, err := config.ParseDynamic(doc.Map(), nil)
 	must(k.t, err)
-	k.eff, k.dyn = config.Merge(l, d, config.ServerFacts{MajorVersion: 15, Role: k.role, Described: k.Described(k.t.Context())}), d
+	version, err := k.binaryVersion(k.t.Context())
+	must(k.t, err)
+	k.eff, k.dyn = config.Merge(l, d, config.ServerFacts{MajorVersion: version.Major(), Role: k.role, Described: k.Described(k.t.Context())}), d
 	k.SetLocal(l)
 	k.Configure(k.eff, k.dyn)
 	return k.eff

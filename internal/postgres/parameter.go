@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,8 @@ func CheckParameters(params map[string]string, v Version, described map[string]S
 		rule, known := LookupGUC(name, v)
 		_, listed := described[strings.ToLower(name)]
 		switch {
+		case !gucName.MatchString(name):
+			findings = append(findings, ParameterFinding{name, value, "left out: a configuration file cannot hold that name"})
 		case known:
 			result, message, ok := rule.check(value, v)
 			if message != "" {
@@ -47,6 +50,10 @@ func CheckParameters(params map[string]string, v Version, described map[string]S
 	}
 	return kept, findings
 }
+
+// gucName is what a configuration file takes for a name: with another one the
+// whole file is a syntax error.
+var gucName = regexp.MustCompile(`^[A-Za-z_\x{80}-\x{10ffff}][A-Za-z0-9_$\x{80}-\x{10ffff}]*(\.[A-Za-z_\x{80}-\x{10ffff}][A-Za-z0-9_$\x{80}-\x{10ffff}]*)?$`)
 
 // check returns the value to write; ok is false when there is none.
 func (g GUC) check(value string, v Version) (result, message string, ok bool) {

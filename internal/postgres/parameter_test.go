@@ -44,6 +44,10 @@ func TestCheckParameters(t *testing.T) {
 		{"zero_damaged_pages", "on", "on", ""},
 		{"send_abort_for_crash", "on", "", "unexpected parameter"}, // from 16 on
 		{"pg_stat_statements.max", "whatever", "whatever", ""},
+		{"my-own.x", "1", "", "cannot hold that name"},
+		{"my.own.x", "1", "", "cannot hold that name"},
+		{"a b", "1", "", "cannot hold that name"},
+		{"x = 1\ny", "1", "", "cannot hold that name"},
 		{"vendor_option", "77", "77", ""}, // the server lists it, we have no rule
 		{"no_such_thing", "1", "", "unexpected parameter"},
 	}
