@@ -176,6 +176,15 @@ func TestSettingsFollowTheRole(t *testing.T) {
 			t.Errorf("%s: %s rules in force, were %s", m.Name, got, good)
 		}
 	}
+	// An agent that was not there to ask the server: the start fails at once,
+	// and is tried with the rules of the last good one.
+	late := c.Others(now)[0]
+	late.Shutdown(30 * time.Second)
+	late.Start()
+	c.WaitHealthy(30 * time.Second)
+	if got := late.MustQuery("SELECT count(*)::text FROM pg_hba_file_rules"); got != good || !strings.Contains(late.AgentLog(), "starting it with the old pg_hba.conf") {
+		t.Errorf("%s: %s rules in force, were %s\n%s", late.Name, got, good, late.AgentLog())
+	}
 	if rows := w.Lost(c.WaitHealthy(30 * time.Second)); len(rows) > 0 {
 		t.Errorf("%d rows lost", len(rows))
 	}
