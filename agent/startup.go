@@ -142,6 +142,7 @@ func (a *agent) adopt(ctx context.Context) (clock.Instant, error) {
 	if v, err := a.inst.Version(actx); err == nil {
 		a.settings.SetServer(v.Major(), a.inst.Described(actx))
 	}
+	a.settings.SetRole(a.inst.Role()) // before the first cycle writes any file
 	if err := checkDirectories(a.settings.Local(), a.settings.Effective()); err != nil {
 		if !found.Running {
 			return 0, err

@@ -48,6 +48,9 @@ func (s *Server) ApplyConfig(ctx context.Context, force bool) (Applied, error) {
 			return a, fmt.Errorf("apply configuration: %w", err)
 		}
 		a.Reloaded = true
+		if len(a.BadRules) == 0 {
+			s.saveConfig() // rules that the server has taken are good to start with
+		}
 	}
 	if a.Pending, err = s.computePending(ctx); err != nil {
 		return a, fmt.Errorf("apply configuration: %w", err)

@@ -115,6 +115,9 @@ func pgHBAKey(t *testing.T, k *keyed) {
 		t.Errorf("%o %s", mode(t, file), got)
 	}
 	good := readAll(t, file)
+	if readAll(t, file+".backup") != good {
+		t.Error("the copy is not that of the rules in force")
+	}
 	k.use("pg_hba: [local all all trust, host all all nonsense]\n", "")
 	a := k.reload()
 	if len(a.BadRules) != 1 || !strings.Contains(a.BadRules[0], "pg_hba.conf line 5: ") || readAll(t, file) != good {
