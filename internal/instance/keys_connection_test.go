@@ -41,6 +41,7 @@ func certificate(t *testing.T, dir string) (cert, key string) {
 // authentication.*: who the agent is to PostgreSQL, and how it gets there.
 // Subtests are named after the keys (config contract 4.2).
 func TestAuthenticationKeys(t *testing.T) {
+	t.Parallel()
 	k := newKeyed(t)
 	cert, key := certificate(t, k.dir)
 	k.sql("CREATE ROLE boss SUPERUSER LOGIN PASSWORD 'se''cr\\et %:'")

@@ -16,6 +16,7 @@ import (
 // until the restart, then in force and out of ALTER SYSTEM's reach. Subtests
 // are named after the keys (config contract 5.1, 6.2).
 func TestControlledParameters(t *testing.T) {
+	t.Parallel()
 	k := newKeyed(t)
 	cases := []struct {
 		guc, value, want string // value: as JSON; want: as SHOW prints it
@@ -106,6 +107,7 @@ func (k *keyed) commandLine() []string {
 
 // The rows of config contract 6.2 that TestControlledParameters leaves.
 func TestPendingRestart(t *testing.T) {
+	t.Parallel()
 	k := newKeyed(t)
 	pending := func(force bool) map[string]postgres.Change {
 		t.Helper()

@@ -15,6 +15,7 @@ import (
 // What each key of postgresql does to a real server. The subtests are named
 // after the keys (config contract 4, 5); each starts from the baseline.
 func TestKeys(t *testing.T) {
+	t.Parallel()
 	k := newKeyed(t)
 	for _, c := range []struct {
 		key string
