@@ -28,6 +28,7 @@ var rules = []rule{
 	{"internal/guard", nil, "the guard must work when the rest does not, and must stay small"},
 	{"internal/guard/client", []string{"internal/clock", "internal/guard"}, "the agent's side of the guard knows nothing of PostgreSQL"},
 	{"internal/postgres", nil, "knowledge without effects"},
+	{"internal/postgres/gucgen", nil, "a program that writes a table; nothing of pgha belongs into it"},
 	{"internal/config", []string{"internal/postgres"}, "configuration is data"},
 	{"internal/dcs", []string{"internal/clock", "internal/config", "internal/postgres"}, "the cluster as stored knows no store"},
 	{"internal/dcs/etcd", []string{"internal/clock", "internal/config", "internal/dcs", "internal/tlsconf"}, "a store knows the keys and TLS only"},

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/google/renameio/v2"
@@ -39,7 +38,8 @@ type settings struct {
 	reload   bool // a reload was asked for: rewrite and signal even without changes
 	dirty    bool // Apply has something to do
 	said     map[string]bool
-	major    int
+	facts    config.ServerFacts
+	fixed    *config.Effective // what held when the loop began; nil before
 }
 
 var _ SettingsSource = (*settings)(nil)
@@ -129,7 +129,8 @@ func (s *settings) adoptDocument(doc config.Document) {
 
 // merge computes what follows from both layers. Called with mu held.
 func (s *settings) merge() {
-	s.eff = config.Merge(s.local, s.dynamic, config.ServerFacts{MajorVersion: s.major})
+	s.eff = config.Merge(s.local, s.dynamic, s.facts)
+	s.keepFixed()
 	s.current = ha.Settings{
 		Dynamic:               s.dynamic,
 		RemoveOnRewindFailure: s.eff.RemoveDataDirectoryOnRewindFailure,
@@ -149,16 +150,6 @@ func (s *settings) warnOnce(text string) {
 	if !s.said[text] {
 		s.said[text] = true
 		s.log.Warn(text)
-	}
-}
-
-// SetMajorVersion tells for which PostgreSQL the settings are written.
-func (s *settings) SetMajorVersion(major int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if major != 0 && major != s.major {
-		s.major = major
-		s.merge()
 	}
 }
 
@@ -202,9 +193,6 @@ func (s *settings) Apply(ctx context.Context) {
 	case err != nil:
 		s.log.Error("apply the configuration", "err", err)
 		s.again()
-	case len(applied.BadRules) > 0:
-		s.log.Error("pg_hba.conf cannot be read by PostgreSQL: it keeps its old rules, and will not start again until postgresql.pg_hba is mended (pgha ctl edit-config)",
-			"mistakes", strings.Join(applied.BadRules, "; "))
 	case applied.Reloaded:
 		s.log.Info("PostgreSQL configuration reloaded")
 	}
@@ -229,6 +217,7 @@ func (s *settings) Reload(local *config.Local) {
 		{"name", old.Name, local.Name}, {"scope", old.Scope, local.Scope}, {"namespace", old.Namespace, local.Namespace},
 		{"postgresql.data_dir", old.PostgreSQL.DataDir, local.PostgreSQL.DataDir},
 		{"postgresql.config_dir", old.PostgreSQL.ConfigDir, local.PostgreSQL.ConfigDir},
+		{"postgresql.pgpass", old.PostgreSQL.PgPass, local.PostgreSQL.PgPass},
 	} {
 		if fixed.was != fixed.is {
 			s.log.Warn(fmt.Sprintf("%s changed from %q to %q: it takes effect when the agent is restarted", fixed.key, fixed.was, fixed.is))
@@ -236,7 +225,8 @@ func (s *settings) Reload(local *config.Local) {
 	}
 	local.Name, local.Scope, local.Namespace = old.Name, old.Scope, old.Namespace
 	local.PostgreSQL.DataDir, local.PostgreSQL.ConfigDir = old.PostgreSQL.DataDir, old.PostgreSQL.ConfigDir
-	s.local = local
+	local.PostgreSQL.PgPass = old.PostgreSQL.PgPass
+	s.local, s.said = local, map[string]bool{} // what is still wrong is said again
 	s.inst.SetLocal(local)
 	s.merge()
 	s.reload = true

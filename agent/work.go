@@ -122,6 +122,7 @@ func (m *machine) restart(ctx context.Context, spec ha.JobSpec, p *jobProgress) 
 }
 
 func (m *machine) startWith(ctx context.Context, o instance.StartOptions) error {
+	m.settings.SetRole(o.Role)
 	result, err := m.inst.Start(ctx, o)
 	if result == instance.StartPending {
 		return errStillStarting

@@ -159,6 +159,10 @@ func ownPlace(guc string) string {
 		return "taken from postgresql.listen"
 	case "cluster_name":
 		return "taken from scope"
+	case "data_directory":
+		return "taken from postgresql.data_dir"
+	case "config_file":
+		return "made of postgresql.config_dir and postgresql.config_base_name"
 	}
 	return ""
 }
