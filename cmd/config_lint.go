@@ -73,6 +73,11 @@ func runLint(cmd *cobra.Command, files []string, dynamic bool, format render.For
 			printRemarks(cmd.OutOrStdout(), file, remarks)
 		}
 	}
+	if format == render.TSV { // a cell is one line
+		for i, r := range all {
+			all[i].Corrected = strings.ReplaceAll(r.Corrected, "\n", `\n`)
+		}
+	}
 	if format != render.Pretty {
 		if err := render.Write(cmd.OutOrStdout(), format, remarkTable(all)); err != nil {
 			return err

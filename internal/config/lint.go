@@ -317,7 +317,7 @@ func locate(root *Node, path string) (pos Position, exact bool) {
 			return f.Pos, true
 		}
 		if rest, below := strings.CutPrefix(path, f.Key+"."); below {
-			if at, exact := locate(f.Value, rest); at.Line > 0 {
+			if at, exact := locate(f.Value, rest); at != (Position{}) {
 				return at, exact
 			}
 			return f.Pos, false

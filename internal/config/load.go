@@ -32,13 +32,14 @@ func LoadLocal(path string, environ []string) (*Local, error) {
 // reading itself found.
 func readLocal(path string, environ []string) (*Local, error) {
 	env := readEnvironment(environ)
-	root, missing, err := readPath(path)
+	var record []overruled
+	root, missing, err := readPath(path, &record)
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case root != nil:
-		mergeNode(root, env.root, nil)
+		mergeNode(root, env.root, &record)
 	case env.whole != "":
 		if root, err = decodeMap([]byte(env.whole), wholeConfiguration); err != nil {
 			return nil, err
@@ -51,7 +52,7 @@ func readLocal(path string, environ []string) (*Local, error) {
 		return nil, &Error{Message: "Config is empty.", Remedy: "name the configuration with -c"}
 	}
 	settleFalsy(root)
-	l := &Local{Path: path, tree: root, environ: env.values}
+	l := &Local{Path: path, tree: root, environ: env.values, overruled: record}
 	l.Warnings = append(l.Warnings, root.Warnings...)
 	l.Warnings = append(l.Warnings, env.findings...)
 	if missing {
@@ -64,7 +65,7 @@ func readLocal(path string, environ []string) (*Local, error) {
 
 // readPath returns the merged map of a file or directory; nil and missing
 // when there is none.
-func readPath(path string) (root *Node, missing bool, err error) {
+func readPath(path string, record *[]overruled) (root *Node, missing bool, err error) {
 	if path == "" {
 		return nil, false, nil
 	}
@@ -75,7 +76,7 @@ func readPath(path string) (root *Node, missing bool, err error) {
 	case err != nil:
 		return nil, false, fmt.Errorf("read configuration: %w", err)
 	case info.IsDir():
-		root, err = readDirectory(path)
+		root, err = readDirectory(path, record)
 	case info.Mode().IsRegular():
 		root, err = readFile(path)
 	default:
@@ -104,7 +105,7 @@ func decodeMap(data []byte, file string) (*Node, error) {
 }
 
 // readDirectory merges the files; one that is no YAML file is not looked at.
-func readDirectory(path string) (*Node, error) {
+func readDirectory(path string, record *[]overruled) (*Node, error) {
 	files, err := yamlFiles(path)
 	if err != nil {
 		return nil, err
@@ -115,7 +116,7 @@ func readDirectory(path string) (*Node, error) {
 		if err != nil {
 			return nil, err
 		}
-		mergeNode(root, one, nil)
+		mergeNode(root, one, record)
 		root.Warnings = append(root.Warnings, one.Warnings...)
 	}
 	return root, nil

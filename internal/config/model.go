@@ -35,8 +35,10 @@ type Local struct {
 	// holds passwords: never print it.
 	Tree map[string]any `json:"-"`
 
-	tree    *Node             // Tree with positions
-	environ map[string]string // the variables that are not empty
+	tree *Node // Tree with positions
+	// What a later file of a directory, or a variable, replaced.
+	overruled []overruled
+	environ   map[string]string // the variables that are not empty
 	// What only some callers care about: reported by CheckAgent, CheckDCS.
 	agentErrors []*Error
 	dcsErrors   []*Error
