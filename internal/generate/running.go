@@ -50,7 +50,9 @@ func (s *server) ask(ctx context.Context, conn *query.Conn) error {
 	if s.settings, err = pairs(ctx, conn, "SELECT name, current_setting(name) FROM pg_settings"); err != nil {
 		return err
 	}
-	if s.settings["is_superuser"] != "on" {
+	if super, err := one(ctx, conn, "SELECT current_setting('is_superuser')"); err != nil {
+		return err
+	} else if super != "on" { // not among pg_settings
 		return fmt.Errorf("%w: %s", ErrNotSuperuser, s.target.User)
 	}
 	if version, err := postgres.ParseServerVersion(s.settings["server_version"]); err == nil && version < postgres.OldestSupported {
