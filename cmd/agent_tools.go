@@ -14,6 +14,7 @@ import (
 	"pgha/agent"
 	"pgha/internal/config"
 	"pgha/internal/generate"
+	"pgha/internal/query"
 )
 
 // printAgentVersion prints two words, as package checks expect of a daemon.
@@ -75,6 +76,9 @@ func (a *agentCommand) runGenerate(cmd *cobra.Command, file string) error {
 
 func generateError(err error) error {
 	e := &agent.ExitError{Code: exitUnreachable, Err: err, Remedy: "is PostgreSQL running here? Say how to connect, e.g. --dsn 'host=/run/postgresql user=postgres'"}
+	if errors.Is(err, query.ErrBadString) {
+		return usageErrorf("--dsn: %w", query.ErrBadString)
+	}
 	if errors.Is(err, generate.ErrNotSuperuser) {
 		e.Code, e.Remedy = exitFailed, "connect as a superuser, e.g. --dsn user=postgres"
 	}

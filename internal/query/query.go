@@ -146,6 +146,9 @@ func Code(err error) string {
 	return ""
 }
 
+// ErrBadString: the text is no connection string. It is not shown.
+var ErrBadString = errors.New("this is no connection string of PostgreSQL: expected \"host=... port=... user=...\" or postgres://user@host:port/database")
+
 // Target is where a connection string led, for tools that write it down.
 type Target struct {
 	Host     string // a directory for a unix socket
@@ -156,11 +159,12 @@ type Target struct {
 
 // ConnectString is Connect with a connection string or URL of libpq; what it
 // leaves out comes from PG* variables, the password file and libpq's defaults.
-// No error shows the string: it may hold a password.
+// Errors: ErrBadString, or the client library's; none shows the string, which
+// may hold a password.
 func ConnectString(ctx context.Context, dsn, application string) (*Conn, Target, error) {
 	cfg, err := pgconn.ParseConfig(dsn)
 	if err != nil {
-		return nil, Target{}, errors.New("this is no connection string of PostgreSQL: expected \"host=... port=... user=...\" or postgres://user@host:port/database")
+		return nil, Target{}, ErrBadString
 	}
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = 5 * time.Second
