@@ -32,6 +32,7 @@ var rules = []rule{
 	{"internal/config", []string{"internal/postgres"}, "configuration is data"},
 	{"internal/dcs", []string{"internal/clock", "internal/config", "internal/postgres"}, "the cluster as stored knows no store"},
 	{"internal/dcs/etcd", []string{"internal/clock", "internal/config", "internal/dcs", "internal/tlsconf"}, "a store knows the keys and TLS only"},
+	{"internal/generate", []string{"internal/config", "internal/postgres", "internal/query"}, "a file from what a server says: no DCS, no agent"},
 	{"internal/instance", []string{"internal/clock", "internal/config", "internal/postgres"}, "PostgreSQL control does what it is told: no DCS, no agent"},
 	{"internal/tlsconf", []string{"internal/config"}, "the only place that builds TLS configurations"},
 	{"internal/logging", []string{"internal/config"}, "logging is below everything that logs"},

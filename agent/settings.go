@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/google/renameio/v2"
-
 	"pgha/agent/ha"
 	"pgha/internal/config"
 	"pgha/internal/dcs"
@@ -196,8 +194,9 @@ func (s *settings) Apply(ctx context.Context) {
 	case applied.Reloaded:
 		s.log.Info("PostgreSQL configuration reloaded")
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, cacheFile), doc.Compact(), 0o600); err != nil {
+	if err := writeCache(dir, doc); err != nil {
 		s.log.Warn("keep the dynamic configuration beside the data", "err", err)
+		s.again()
 	}
 }
 

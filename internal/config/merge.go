@@ -69,7 +69,7 @@ func (m *merger) find(path, message, remedy string) {
 	f := Finding{Path: "postgresql." + path, Message: message, Remedy: remedy}
 	if m.localPG.Lookup(strings.Split(path, ".")...) != nil {
 		if pos, ok := m.local.position(f.Path); ok {
-			f.File, f.Line = pos.File, pos.Line
+			f.File, f.Line, f.Column = pos.File, pos.Line, pos.Column
 		}
 	}
 	m.out.Findings = append(m.out.Findings, f)
