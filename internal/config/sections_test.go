@@ -176,7 +176,7 @@ func TestDefaultsHold(t *testing.T) {
 		"postgresql.create_replica_methods": strings.Join(e.CreateReplicaMethods, ","),
 	} {
 		row, known := schemaRows()[path]
-		if !known || strings.ToLower(row[2]) != strings.ToLower(fmt.Sprint(value)) {
+		if !known || !strings.EqualFold(row[2], fmt.Sprint(value)) {
 			t.Errorf("%s: %v holds, the schema says %v", path, value, row)
 		}
 	}
