@@ -30,6 +30,8 @@ type Options struct {
 	// Environ is the process's environment, PATRONI_* included.
 	Environ []string
 	Version string // of pgha
+	// Revision is the commit that the binary was built from.
+	Revision string
 	Stderr  io.Writer
 	// Signals delivers the process's signals (rulings 49).
 	Signals <-chan os.Signal
@@ -116,6 +118,7 @@ type agent struct {
 	pub      *publisher
 	backend  *backend
 	rest     *rest.Server
+	recorder *rest.Recorder
 	notify   notifier
 }
 
@@ -152,14 +155,16 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	}
 	a.machine = a.newMachine(life, local, sleep)
 	a.pub = newPublisher(inst, a.settings, clock.System{}, a.options.Version)
+	a.pub.log = a.output
+	a.recorder = newRecorder()
 	a.loop = a.newLoop(local, sleep, peerClient, until)
-	a.backend = &backend{publisher: a.pub, loop: a.loop, store: a.store, client: peerClient, reload: a.reload}
+	a.backend = &backend{publisher: a.pub, loop: a.loop, store: a.loop.Store, client: peerClient, reload: a.reload}
 	return a.serve(life, local)
 }
 
 // serve runs REST, the signals, and the loop in the foreground.
 func (a *agent) serve(life context.Context, local *config.Local) error {
-	server, err := rest.New(rest.Options{Config: local.RestAPI, Backend: a.backend, Clock: clock.System{}, Log: a.log, Version: a.options.Version})
+	server, err := rest.New(rest.Options{Config: local.RestAPI, Backend: a.backend, Clock: clock.System{}, Log: a.log, Version: a.options.Version, Metrics: a.metrics()})
 	if err != nil {
 		return &ExitError{Code: exitConfig, Err: fmt.Errorf("REST API: %w", err)}
 	}
@@ -256,8 +261,8 @@ func (a *agent) newMachine(life context.Context, local *config.Local, sleep *sle
 func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient *api.Client, leader clock.Instant) *Loop {
 	return NewLoop(LoopOptions{
 		Self: local.Name, Tags: func() config.Tags { return a.settings.Local().Tags }, CanBoot: local.Bootstrap != nil,
-		Clock: clock.System{}, Store: a.store, Server: a.machine, Peers: &peers{client: peerClient, log: a.log, said: map[string]time.Time{}}, Settings: a.settings,
-		Sleeper: sleep, Log: a.log, LeaderUntil: leader,
+		Clock: clock.System{}, Store: meteredStore{Store: a.store, request: a.recorder.DCSRequest}, Server: a.machine, Peers: &peers{client: peerClient, log: a.log, said: map[string]time.Time{}}, Settings: a.settings,
+		Sleeper: sleep, Log: a.log, LeaderUntil: leader, Meter: &changes{to: a.recorder, wall: time.Now},
 		Member: func(v View) dcs.MemberData { return a.memberData(v, a.machine.observation()) },
 		Publish: func(v View) {
 			a.pub.publish(v, a.machine.observation())

@@ -123,6 +123,7 @@ func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.O
 		// still on its way then finds another revision, and does nothing.
 		seen.Lease = 0
 	}
+	asked := l.Clock.Now()
 	lease, err := l.Store.RenewLeader(ctx, seen)
 	if errors.Is(err, dcs.ErrConflict) {
 		// The key went away after it was read, perhaps long ago: others may have
@@ -139,6 +140,7 @@ func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.O
 		return out
 	}
 	l.hold(ctx, lease)
+	l.Meter.Renewed(l.Clock.Now().Sub(asked))
 	if status != nil {
 		l.writeStatus(ctx, *status)
 	}

@@ -9,6 +9,7 @@ import (
 	"pgha/internal/clock"
 	"pgha/internal/dcs"
 	"pgha/internal/instance"
+	"pgha/internal/logging"
 	"pgha/internal/postgres"
 )
 
@@ -23,6 +24,8 @@ type publisher struct {
 	clock    clock.Clock
 	version  string
 	failsafe map[string]string
+	// log is where the agent's records go; nil in tests.
+	log *logging.Output
 
 	mu        sync.Mutex
 	view      View
@@ -78,6 +81,9 @@ func (p *publisher) compose(v View, state postgres.State, role postgres.Role, se
 		s.Failsafe = v.Cluster.Failsafe
 	}
 	s.PendingRestart, s.PendingRestartReason = pendingOf(p.inst.Pending())
+	if p.log != nil {
+		s.LogQueue, s.LogLost = p.log.Queued(), int(p.log.Lost())
+	}
 	return s
 }
 
@@ -189,6 +195,9 @@ func serverFacts(r *instance.Row) *rest.Facts {
 	for _, w := range r.Senders {
 		s.Replication = append(s.Replication, rest.Sender{User: w.User, ApplicationName: w.ApplicationName,
 			ClientAddr: orEmpty(w.ClientAddr), State: w.State, SyncState: w.SyncState, SyncPriority: w.SyncPriority})
+	}
+	for _, slot := range r.Slots {
+		s.Slots = append(s.Slots, rest.Slot{Name: slot.Name, Type: slot.Type, Restart: slot.RestartLSN})
 	}
 	return s
 }

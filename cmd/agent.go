@@ -47,7 +47,7 @@ Exit codes: 0 ended as asked; 1 failed; 2 configuration; 3 refused for safety
 			signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
 			defer signal.Stop(signals)
 			// The signals are the agent's own: a shutdown takes its time.
-			return agent.Run(context.WithoutCancel(cmd.Context()), agent.Options{ConfigPath: path, Environ: os.Environ(), Version: Version(),
+			return agent.Run(context.WithoutCancel(cmd.Context()), agent.Options{ConfigPath: path, Environ: os.Environ(), Version: Version(), Revision: commit(),
 				Stderr: cmd.ErrOrStderr(), Signals: signals})
 		},
 	}

@@ -113,6 +113,7 @@ func (l *Local) buildPgha(n *Node) {
 		Health:         n.mapOf("health"),
 		Handover:       n.mapOf("handover"),
 		UpgradeCommand: n.Lookup("upgrade").text("command"),
+		MasterAlias:    n.Lookup("metrics").boolean("master_alias", false),
 	}
 	if b, isBool := n.Lookup("gate").Value().(bool); isBool {
 		l.Pgha.Gate, _ = gucText(b)
