@@ -32,7 +32,7 @@ type Options struct {
 	Version string // of pgha
 	// Revision is the commit that the binary was built from.
 	Revision string
-	Stderr  io.Writer
+	Stderr   io.Writer
 	// Signals delivers the process's signals (rulings 49).
 	Signals <-chan os.Signal
 }
@@ -83,6 +83,7 @@ func Run(ctx context.Context, o Options) error {
 		return &ExitError{Code: exitConfig, Err: fmt.Errorf("log: %w", err)}
 	}
 	defer output.Close()
+	notify := newNotifier(log)
 	for _, w := range local.Warnings {
 		log.Warn(w.String())
 	}
@@ -92,7 +93,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer lock.Close()
-	a := &agent{options: o, log: log, output: output, epoch: uint64(clock.Now())}
+	a := &agent{options: o, log: log, output: output, notify: notify, epoch: uint64(clock.Now())}
 	err = a.run(ctx, local)
 	if found != nil && a.loop == nil {
 		// Refused before anything began: what was made for the lock goes again.
@@ -119,7 +120,7 @@ type agent struct {
 	backend  *backend
 	rest     *rest.Server
 	recorder *rest.Recorder
-	notify   notifier
+	notify   *notifier
 }
 
 // run wires the parts in the order in which they need each other, runs the
@@ -129,6 +130,12 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	life, end := context.WithCancel(ctx)
 	defer end()
 	a.life = life
+	notified := make(chan struct{})
+	go func() {
+		defer close(notified)
+		a.notify.run(life)
+	}()
+	defer func() { end(); <-notified }()
 	sleep := newSleeper()
 	a.launcher = newLauncher(client.Options{StateDir: local.Pgha.StateDir, DataDir: local.PostgreSQL.DataDir,
 		Scope: local.Scope, Epoch: a.epoch, Stdout: os.Stdout, Stderr: os.Stderr, Log: a.log}, sleep.Wake)
@@ -180,6 +187,8 @@ func (a *agent) serve(life context.Context, local *config.Local) error {
 	partsDone := a.startParts(life)
 	a.notify.ready()
 	code := a.loop.Run(life)
+	a.notify.fine(endBound)
+	a.notify.stopping()
 	stopREST()
 	<-restDone
 	a.finish(partsDone)
@@ -209,6 +218,10 @@ func (a *agent) startParts(life context.Context) <-chan struct{} {
 	}()
 	return done
 }
+
+// endBound is how long the agent may take to end once its loop has: REST's
+// last answers, a cancelled job and the last write of the member key.
+const endBound = 30 * time.Second
 
 // finish waits for what the loop left: a cancelled job, and the guard is
 // left to itself when PostgreSQL goes on.
@@ -262,11 +275,12 @@ func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient *api.Cli
 	return NewLoop(LoopOptions{
 		Self: local.Name, Tags: func() config.Tags { return a.settings.Local().Tags }, CanBoot: local.Bootstrap != nil,
 		Clock: clock.System{}, Store: meteredStore{Store: a.store, request: a.recorder.DCSRequest}, Server: a.machine, Peers: &peers{client: peerClient, log: a.log, said: map[string]time.Time{}}, Settings: a.settings,
-		Sleeper: sleep, Log: a.log, LeaderUntil: leader, Meter: &changes{to: a.recorder, wall: time.Now},
+		Sleeper: sleep, Log: a.log, LeaderUntil: leader, Fine: a.notify.fine, Meter: &changes{to: a.recorder, wall: time.Now},
 		Member: func(v View) dcs.MemberData { return a.memberData(v, a.machine.observation()) },
 		Publish: func(v View) {
 			a.pub.publish(v, a.machine.observation())
 			a.backend.runSchedule(v)
+			a.notify.say(statusLine(v, local.Name, clock.Now()))
 		},
 	})
 }

@@ -32,7 +32,7 @@ type launcher struct {
 	pid   int            // the postmaster last started or found; 0: none
 	// beside: the guard was put beside a postmaster that it had not started.
 	beside bool
-	ttl   time.Duration
+	ttl    time.Duration
 	// unguarded permits one start as primary without a lease: the bootstrap
 	// of a cluster that nobody else can have the data of.
 	unguarded bool

@@ -48,6 +48,9 @@ type LoopOptions struct {
 	Record func(View, ha.Decision)
 	// Meter measures; nil: nobody does.
 	Meter Meter
+	// Fine is a sign of life: the next one comes within that time, or the loop
+	// is stuck. It must not block. May be nil.
+	Fine func(within time.Duration)
 }
 
 // Loop is one member's HA loop. It is the only writer of HA state. Run it in
@@ -100,6 +103,9 @@ func NewLoop(o LoopOptions) *Loop {
 	if o.Meter == nil {
 		o.Meter = noMeter{}
 	}
+	if o.Fine == nil {
+		o.Fine = func(time.Duration) {}
+	}
 	return &Loop{LoopOptions: o, leaderUntil: o.LeaderUntil, settings: o.Settings.Current(), lastSaid: map[string]bool{}}
 }
 
@@ -130,6 +136,7 @@ func (l *Loop) Run(ctx context.Context) int {
 		if again > 0 {
 			next = min(next, l.Clock.Now().Add(again))
 		}
+		l.Fine(next.Sub(l.Clock.Now()) + l.patience())
 		l.Sleeper.Sleep(ctx, next)
 	}
 }
@@ -142,6 +149,7 @@ func (l *Loop) LastResult() string { return l.lastResult }
 // rest. It returns how long to rest at most (0: loop_wait) or the exit.
 func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	started := l.Clock.Now()
+	l.Fine(l.patience())
 	in := l.observe(ctx)
 	finished := in.Finished
 	said := map[string]bool{}
@@ -151,6 +159,7 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 			l.Log.Error("too many steps in one cycle, please report it as a BUG", "code", string(ha.BumpLimit), "action", actionName(d.Action))
 			break
 		}
+		l.Fine(l.patience())
 		d = ha.Decide(in)
 		in.Memory, in.Finished = d.Memory, nil
 		l.say(said, d)
@@ -169,6 +178,7 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 		}
 		break
 	}
+	l.Fine(l.patience())
 	l.memory = in.Memory
 	l.note = d.Note
 	l.result(in, d)
@@ -194,6 +204,14 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	}
 	return again, exit
 }
+
+// patience is how long one step may take at the very most. Each is bounded by
+// retry_timeout, or by less and a moment beside it.
+func (l *Loop) patience() time.Duration { return l.settings.RetryTimeout + stepSlack }
+
+// stepSlack covers what a step does beside its longest call (observeBound,
+// unholdBound and applyBound), and a starved machine.
+const stepSlack = 5 * time.Second
 
 // orFirst is the job result that the cycle began with, else one that it met
 // under way.

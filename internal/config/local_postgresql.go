@@ -119,7 +119,9 @@ func (l *Local) buildPgha(n *Node) {
 		l.Pgha.Gate, _ = gucText(b)
 	}
 	dataDir := strings.TrimRight(l.PostgreSQL.DataDir, "/")
-	for _, candidate := range []string{l.environ["RUNTIME_DIRECTORY"], l.environ["STATE_DIRECTORY"]} {
+	// The one that survives a reboot first: the note of a bootstrap that was
+	// cut short is there, and without it half a cluster would be taken for one.
+	for _, candidate := range []string{l.environ["STATE_DIRECTORY"], l.environ["RUNTIME_DIRECTORY"]} {
 		first, _, _ := strings.Cut(candidate, ":") // systemd joins several with colons
 		setDefault(&l.Pgha.StateDir, first)
 	}
