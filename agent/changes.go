@@ -142,7 +142,7 @@ func (t *changes) stepDown(c Cycle) {
 	}
 	job := c.View.Job
 	if d.shutDown.IsZero() && (d.last.Stopped || job != nil && job.Phase == ha.PhaseShutDown || now == nil) {
-		d.shutDown = c.Ended
+		d.shutDown = max(c.Started, d.last.Since) // its report began the pass
 		t.to.Phase(d.operation, "shutdown", d.shutDown.Sub(d.last.Since))
 	}
 	handed := d.last.HandedTo != "" && (d.last.Released || c.Tried.HandOver == ha.Done)

@@ -49,6 +49,7 @@ var _ Server = (*machine)(nil)
 // Observe looks at PostgreSQL and turns what it sees into a decision's facts.
 func (m *machine) Observe(ctx context.Context) ha.Local {
 	o := m.inst.Observe(ctx)
+	o.State = pausedState(o.State, m.settings.Current().Pause)
 	m.mu.Lock()
 	m.last = o
 	if o.Row != nil && o.Row.Streaming {

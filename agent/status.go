@@ -62,7 +62,7 @@ func (p *publisher) announce() {
 // compose builds what REST shows. Called with mu held.
 func (p *publisher) compose(v View, state postgres.State, role postgres.Role, server *rest.Facts, at clock.Instant) *rest.Status {
 	local := p.settings.Local()
-	shown := state
+	shown := pausedState(state, v.Settings.Pause)
 	if state == postgres.StateRunning && server == nil {
 		shown = postgres.StateUnknown
 	}
@@ -85,6 +85,15 @@ func (p *publisher) compose(v View, state postgres.State, role postgres.Role, se
 		s.LogQueue, s.LogLost = p.log.Queued(), int(p.log.Lost())
 	}
 	return s
+}
+
+// pausedState: in pause an operator stops and starts PostgreSQL, and an end
+// is no crash (contract: ha-behaviour.md 2 step 7, 12).
+func pausedState(state postgres.State, paused bool) postgres.State {
+	if paused && state == postgres.StateCrashed {
+		return postgres.StateStopped
+	}
+	return state
 }
 
 // Snapshot returns the latest published status.
