@@ -123,6 +123,9 @@ func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.O
 		// still on its way then finds another revision, and does nothing.
 		seen.Lease = 0
 	}
+	if l.lease.ID != 0 && seen.Lease != 0 && seen.Lease != l.lease.ID {
+		l.Log.Warn("I am the leader but not owner of the lease") // RenewLeader puts that right
+	}
 	asked := l.Clock.Now()
 	lease, err := l.Store.RenewLeader(ctx, seen)
 	if errors.Is(err, dcs.ErrConflict) {

@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"context"
+
 	"pgha/agent/ha"
+	"pgha/internal/logging"
 )
 
 // say logs a decision's lines, each once in a cycle: an arm that is asked
@@ -17,6 +20,8 @@ func (l *Loop) say(said map[string]bool, d ha.Decision) {
 			l.Log.Info(line.Text)
 		case ha.Warning:
 			l.Log.Warn(line.Text)
+		case ha.Critical:
+			l.Log.Log(context.Background(), logging.LevelCritical, line.Text)
 		default:
 			l.Log.Error(line.Text)
 		}

@@ -132,7 +132,6 @@ func (v *visitor) await(l *lab.Lab, from time.Time, server string) {
 	})
 }
 
-
 // Clients behind HAProxy, with the checks that Patroni's users have: they
 // write through a switchover and through the loss of the primary's machine.
 func TestHAProxy(t *testing.T) {
