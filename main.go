@@ -12,4 +12,4 @@ import (
 	"pgha/cmd"
 )
 
-func main() { os.Exit(cmd.Main(os.Args[1:])) }
+func main() { os.Exit(cmd.Main(os.Args)) }

@@ -30,7 +30,9 @@ type Options struct {
 	// Environ is the process's environment, PATRONI_* included.
 	Environ []string
 	Version string // of pgha
-	Stderr  io.Writer
+	// Revision is the commit that the binary was built from.
+	Revision string
+	Stderr   io.Writer
 	// Signals delivers the process's signals (rulings 49).
 	Signals <-chan os.Signal
 }
@@ -81,6 +83,7 @@ func Run(ctx context.Context, o Options) error {
 		return &ExitError{Code: exitConfig, Err: fmt.Errorf("log: %w", err)}
 	}
 	defer output.Close()
+	notify := newNotifier(log)
 	for _, w := range local.Warnings {
 		log.Warn(w.String())
 	}
@@ -90,7 +93,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer lock.Close()
-	a := &agent{options: o, log: log, output: output, epoch: uint64(clock.Now())}
+	a := &agent{options: o, log: log, output: output, notify: notify, epoch: uint64(clock.Now())}
 	err = a.run(ctx, local)
 	if found != nil && a.loop == nil {
 		// Refused before anything began: what was made for the lock goes again.
@@ -116,7 +119,8 @@ type agent struct {
 	pub      *publisher
 	backend  *backend
 	rest     *rest.Server
-	notify   notifier
+	recorder *rest.Recorder
+	notify   *notifier
 }
 
 // run wires the parts in the order in which they need each other, runs the
@@ -126,6 +130,12 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	life, end := context.WithCancel(ctx)
 	defer end()
 	a.life = life
+	notified := make(chan struct{})
+	go func() {
+		defer close(notified)
+		a.notify.run(life)
+	}()
+	defer func() { end(); <-notified }()
 	sleep := newSleeper()
 	a.launcher = newLauncher(client.Options{StateDir: local.Pgha.StateDir, DataDir: local.PostgreSQL.DataDir,
 		Scope: local.Scope, Epoch: a.epoch, Stdout: os.Stdout, Stderr: os.Stderr, Log: a.log}, sleep.Wake)
@@ -152,14 +162,16 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	}
 	a.machine = a.newMachine(life, local, sleep)
 	a.pub = newPublisher(inst, a.settings, clock.System{}, a.options.Version)
+	a.pub.log = a.output
+	a.recorder = newRecorder()
 	a.loop = a.newLoop(local, sleep, peerClient, until)
-	a.backend = &backend{publisher: a.pub, loop: a.loop, store: a.store, client: peerClient, reload: a.reload}
+	a.backend = &backend{publisher: a.pub, loop: a.loop, store: a.loop.Store, client: peerClient, reload: a.reload}
 	return a.serve(life, local)
 }
 
 // serve runs REST, the signals, and the loop in the foreground.
 func (a *agent) serve(life context.Context, local *config.Local) error {
-	server, err := rest.New(rest.Options{Config: local.RestAPI, Backend: a.backend, Clock: clock.System{}, Log: a.log, Version: a.options.Version})
+	server, err := rest.New(rest.Options{Config: local.RestAPI, Backend: a.backend, Clock: clock.System{}, Log: a.log, Version: a.options.Version, Metrics: a.metrics()})
 	if err != nil {
 		return &ExitError{Code: exitConfig, Err: fmt.Errorf("REST API: %w", err)}
 	}
@@ -175,6 +187,8 @@ func (a *agent) serve(life context.Context, local *config.Local) error {
 	partsDone := a.startParts(life)
 	a.notify.ready()
 	code := a.loop.Run(life)
+	a.notify.fine(endBound)
+	a.notify.stopping()
 	stopREST()
 	<-restDone
 	a.finish(partsDone)
@@ -204,6 +218,10 @@ func (a *agent) startParts(life context.Context) <-chan struct{} {
 	}()
 	return done
 }
+
+// endBound is how long the agent may take to end once its loop has: REST's
+// last answers, a cancelled job and the last write of the member key.
+const endBound = 30 * time.Second
 
 // finish waits for what the loop left: a cancelled job, and the guard is
 // left to itself when PostgreSQL goes on.
@@ -256,8 +274,8 @@ func (a *agent) newMachine(life context.Context, local *config.Local, sleep *sle
 func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient *api.Client, leader clock.Instant) *Loop {
 	return NewLoop(LoopOptions{
 		Self: local.Name, Tags: func() config.Tags { return a.settings.Local().Tags }, CanBoot: local.Bootstrap != nil,
-		Clock: clock.System{}, Store: a.store, Server: a.machine, Peers: &peers{client: peerClient, log: a.log, said: map[string]time.Time{}}, Settings: a.settings,
-		Sleeper: sleep, Log: a.log, LeaderUntil: leader,
+		Clock: clock.System{}, Store: meteredStore{Store: a.store, request: a.recorder.DCSRequest}, Server: a.machine, Peers: &peers{client: peerClient, log: a.log, said: map[string]time.Time{}}, Settings: a.settings,
+		Sleeper: sleep, Log: a.log, LeaderUntil: leader, Fine: a.notify.fine, Meter: &changes{to: a.recorder, wall: time.Now},
 		Member: func(v View) dcs.MemberData { return a.memberData(v, a.machine.observation()) },
 		Publish: func(v View) {
 			if v.Job == nil { // a job that starts PostgreSQL has chosen the role itself
@@ -265,6 +283,7 @@ func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient *api.Cli
 			}
 			a.pub.publish(v, a.machine.observation())
 			a.backend.runSchedule(v)
+			a.notify.say(statusLine(v, local.Name, clock.Now()))
 		},
 	})
 }

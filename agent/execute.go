@@ -123,6 +123,10 @@ func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.O
 		// still on its way then finds another revision, and does nothing.
 		seen.Lease = 0
 	}
+	if l.lease.ID != 0 && seen.Lease != 0 && seen.Lease != l.lease.ID {
+		l.Log.Warn("I am the leader but not owner of the lease") // RenewLeader puts that right
+	}
+	asked := l.Clock.Now()
 	lease, err := l.Store.RenewLeader(ctx, seen)
 	if errors.Is(err, dcs.ErrConflict) {
 		// The key went away after it was read, perhaps long ago: others may have
@@ -139,6 +143,7 @@ func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.O
 		return out
 	}
 	l.hold(ctx, lease)
+	l.Meter.Renewed(l.Clock.Now().Sub(asked))
 	if status != nil {
 		l.writeStatus(ctx, *status)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 
 	"pgha/agent/ha"
@@ -74,7 +75,7 @@ func (r *jobRunner) start(ctx context.Context, spec ha.JobSpec, do func(context.
 func (r *jobRunner) guarded(ctx context.Context, spec ha.JobSpec, do func(context.Context, *jobProgress) ha.JobResult) (result ha.JobResult) {
 	defer func() {
 		if p := recover(); p != nil {
-			r.log.Error("Unexpected exception raised, please report it as a BUG", "job", spec.Name, "panic", fmt.Sprint(p))
+			r.log.Error("Unexpected exception raised, please report it as a BUG", "job", spec.Name, "err", fmt.Sprint(p), "stack", string(debug.Stack()))
 			result = ha.JobResult{Err: fmt.Sprint(p)}
 		}
 	}()

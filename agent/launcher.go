@@ -30,7 +30,9 @@ type launcher struct {
 	until clock.Instant  // the leader key is ours until then; zero: not ours
 	armed bool           // the guard holds a deadline
 	pid   int            // the postmaster last started or found; 0: none
-	ttl   time.Duration
+	// beside: the guard was put beside a postmaster that it had not started.
+	beside bool
+	ttl    time.Duration
 	// unguarded permits one start as primary without a lease: the bootstrap
 	// of a cluster that nobody else can have the data of.
 	unguarded bool
@@ -65,7 +67,7 @@ func (l *launcher) adopt(ctx context.Context) (clock.Instant, error) {
 	if state.Armed {
 		l.until, l.ttl, l.armed = state.Deadline, state.TTL, true
 	}
-	l.pid = state.PID
+	l.pid, l.beside = state.PID, state.Protection == client.ProtectionWalk
 	return l.until, nil
 }
 
@@ -177,7 +179,7 @@ func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool
 	}
 	l.mu.Lock()
 	l.take(c)
-	l.pid, l.armed = pid, primary && !until.IsZero()
+	l.pid, l.armed, l.beside = pid, primary && !until.IsZero(), false
 	renewed, ttl, behind := l.until, l.ttl, primary && l.until.After(until)
 	l.mu.Unlock()
 	if behind { // renewed while the guard was being started
@@ -376,7 +378,7 @@ func (l *launcher) adoptPostmaster(ctx context.Context, inst *instance.Server) e
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.take(c)
-	l.pid = pid
+	l.pid, l.beside = pid, true
 	l.log.Warn("PostgreSQL was started by somebody else: a guard was put beside it that ends it with the lease, but it is not its parent; restart it through pgha for the full promise", "pid", pid)
 	return nil
 }

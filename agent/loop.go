@@ -46,6 +46,11 @@ type LoopOptions struct {
 	// Record receives every decision that ended a cycle or changed
 	// something; it must not block. May be nil.
 	Record func(View, ha.Decision)
+	// Meter measures; nil: nobody does.
+	Meter Meter
+	// Fine is a sign of life: the next one comes within that time, or the loop
+	// is stuck. It must not block. May be nil.
+	Fine func(within time.Duration)
 }
 
 // Loop is one member's HA loop. It is the only writer of HA state. Run it in
@@ -96,6 +101,12 @@ type View struct {
 
 // NewLoop returns a loop that has not run yet.
 func NewLoop(o LoopOptions) *Loop {
+	if o.Meter == nil {
+		o.Meter = noMeter{}
+	}
+	if o.Fine == nil {
+		o.Fine = func(time.Duration) {}
+	}
 	return &Loop{LoopOptions: o, leaderUntil: o.LeaderUntil, settings: o.Settings.Current(), lastSaid: map[string]bool{}}
 }
 
@@ -120,9 +131,13 @@ func (l *Loop) Run(ctx context.Context) int {
 		}
 		// loop_wait counts from the start of the cycle; a late cycle runs at once.
 		next := started.Add(l.settings.LoopWait)
+		if l.Clock.Now().After(next) {
+			l.Log.Warn("Loop time exceeded, rescheduling immediately.")
+		}
 		if again > 0 {
 			next = min(next, l.Clock.Now().Add(again))
 		}
+		l.Fine(next.Sub(l.Clock.Now()) + l.patience())
 		l.Sleeper.Sleep(ctx, next)
 	}
 }
@@ -134,7 +149,10 @@ func (l *Loop) LastResult() string { return l.lastResult }
 // cycle is one pass: read, observe, decide and act until the decision is to
 // rest. It returns how long to rest at most (0: loop_wait) or the exit.
 func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
+	started := l.Clock.Now()
+	l.Fine(l.patience())
 	in := l.observe(ctx)
+	finished := in.Finished
 	said := map[string]bool{}
 	var d ha.Decision
 	for step := 0; ; step++ {
@@ -142,6 +160,7 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 			l.Log.Error("too many steps in one cycle, please report it as a BUG", "code", string(ha.BumpLimit), "action", actionName(d.Action))
 			break
 		}
+		l.Fine(l.patience())
 		d = ha.Decide(in)
 		in.Memory, in.Finished = d.Memory, nil
 		l.say(said, d)
@@ -154,11 +173,13 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 			l.startJob(ctx, a.Job)
 		default:
 			l.execute(ctx, &in, a)
+			finished = orFirst(finished, in.Finished)
 			in.Now, in.LeaderUntil, in.Lease = l.Clock.Now(), l.leaderUntil, l.lease.ID
 			continue
 		}
 		break
 	}
+	l.Fine(l.patience())
 	l.memory = in.Memory
 	l.note = d.Note
 	l.result(in, d)
@@ -176,12 +197,30 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	}
 	view.LeaderUntil = l.leaderUntil
 	l.publish(view, d)
+	l.Meter.Cycle(Cycle{View: view, Tried: in.Tried, Finished: finished, Started: started, Ended: l.Clock.Now()})
 	if l.Settings.Changed() && exit == nil {
 		actx, cancel := l.bounded(ctx, applyBound)
 		l.Settings.Apply(actx)
 		cancel()
 	}
 	return again, exit
+}
+
+// patience is how long one step may take at the very most. Each is bounded by
+// retry_timeout, or by less and a moment beside it.
+func (l *Loop) patience() time.Duration { return l.settings.RetryTimeout + stepSlack }
+
+// stepSlack covers what a step does beside its longest call (observeBound,
+// unholdBound and applyBound), and a starved machine.
+const stepSlack = 5 * time.Second
+
+// orFirst is the job result that the cycle began with, else one that it met
+// under way.
+func orFirst(first, later *ha.JobResult) *ha.JobResult {
+	if first != nil {
+		return first
+	}
+	return later
 }
 
 // needsNoDeadline says whether PostgreSQL here is a standby, and nothing is
@@ -338,53 +377,4 @@ func (l *Loop) publish(v View, d ha.Decision) {
 		l.Record(v, d)
 	}
 	l.Publish(v)
-}
-
-// say logs a decision's lines, each once in a cycle: an arm that is asked
-// again after an action says the same again.
-func (l *Loop) say(said map[string]bool, d ha.Decision) {
-	for _, line := range d.Says {
-		if said[line.Text] {
-			continue
-		}
-		said[line.Text] = true
-		switch line.Level {
-		case ha.Info:
-			l.Log.Info(line.Text)
-		case ha.Warning:
-			l.Log.Warn(line.Text)
-		default:
-			l.Log.Error(line.Text)
-		}
-	}
-}
-
-// result logs the one line that ends a cycle, with Patroni's lock owner line
-// in front of it unless it is the ordinary heartbeat (config.md 3.3).
-func (l *Loop) result(in ha.Input, d ha.Decision) {
-	text := d.Reason.String()
-	if l.settings.Pause {
-		text = "PAUSE: " + text
-	}
-	heartbeat := d.Reason.Code == ha.Leading || d.Reason.Code == ha.Following || d.Reason.Code == ha.PausedIdle
-	if !heartbeat && text == l.lastResult && d.Reason.Code != ha.RidingThrough {
-		return // a quick retry says nothing new
-	}
-	if !heartbeat && in.Cluster != nil {
-		owner := "None"
-		if in.Cluster.Leader != nil {
-			owner = in.Cluster.Leader.Name
-		}
-		l.Log.Info("Lock owner: " + owner + "; I am " + l.Self)
-	}
-	l.lastResult = text
-	l.Log.Info(text, "reason", d.Reason)
-}
-
-// once says a line the first time only.
-func (l *Loop) once(text string) {
-	if !l.lastSaid[text] {
-		l.lastSaid[text] = true
-		l.Log.Warn(text)
-	}
 }

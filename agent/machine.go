@@ -37,6 +37,7 @@ type machine struct {
 	last       instance.Observation
 	streamedAt clock.Instant
 	superseded bool
+	mute       bool // PostgreSQL runs and does not answer: said once
 	history    []postgres.HistoryEntry
 	historyTL  postgres.Timeline
 	checkpoint checkpointTask
@@ -49,7 +50,15 @@ var _ Server = (*machine)(nil)
 // Observe looks at PostgreSQL and turns what it sees into a decision's facts.
 func (m *machine) Observe(ctx context.Context) ha.Local {
 	o := m.inst.Observe(ctx)
+	o.State = pausedState(o.State, m.settings.Current().Pause)
 	m.mu.Lock()
+	if fails := o.Alive && o.State == postgres.StateRunning && o.QueryErr != nil; fails != m.mute {
+		if m.mute = fails; fails {
+			m.log.Warn("Failed to determine PostgreSQL state from the connection, falling back to cached role", "err", o.QueryErr)
+		} else if o.Row != nil {
+			m.log.Info("PostgreSQL answers again")
+		}
+	}
 	m.last = o
 	if o.Row != nil && o.Row.Streaming {
 		m.streamedAt = m.clock.Now()

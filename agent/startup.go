@@ -89,6 +89,7 @@ func (a *agent) waitForDCS(ctx context.Context) (*dcs.Cluster, error) {
 		}
 		if said.IsZero() || clock.Now().Sub(said) >= waitLog {
 			a.log.Info("waiting on etcd", "err", err)
+			a.notify.say("waiting on etcd: " + err.Error())
 			said = clock.Now()
 		}
 		select {

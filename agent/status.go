@@ -9,6 +9,7 @@ import (
 	"pgha/internal/clock"
 	"pgha/internal/dcs"
 	"pgha/internal/instance"
+	"pgha/internal/logging"
 	"pgha/internal/postgres"
 )
 
@@ -23,6 +24,8 @@ type publisher struct {
 	clock    clock.Clock
 	version  string
 	failsafe map[string]string
+	// log is where the agent's records go; nil in tests.
+	log *logging.Output
 
 	mu        sync.Mutex
 	view      View
@@ -59,7 +62,7 @@ func (p *publisher) announce() {
 // compose builds what REST shows. Called with mu held.
 func (p *publisher) compose(v View, state postgres.State, role postgres.Role, server *rest.Facts, at clock.Instant) *rest.Status {
 	local := p.settings.Local()
-	shown := state
+	shown := pausedState(state, v.Settings.Pause)
 	if state == postgres.StateRunning && server == nil {
 		shown = postgres.StateUnknown
 	}
@@ -78,7 +81,19 @@ func (p *publisher) compose(v View, state postgres.State, role postgres.Role, se
 		s.Failsafe = v.Cluster.Failsafe
 	}
 	s.PendingRestart, s.PendingRestartReason = pendingOf(p.inst.Pending())
+	if p.log != nil {
+		s.LogQueue, s.LogLost = p.log.Queued(), int(p.log.Lost())
+	}
 	return s
+}
+
+// pausedState: in pause an operator stops and starts PostgreSQL, and an end
+// is no crash (contract: ha-behaviour.md 2 step 7, 12).
+func pausedState(state postgres.State, paused bool) postgres.State {
+	if paused && state == postgres.StateCrashed {
+		return postgres.StateStopped
+	}
+	return state
 }
 
 // Snapshot returns the latest published status.
@@ -189,6 +204,9 @@ func serverFacts(r *instance.Row) *rest.Facts {
 	for _, w := range r.Senders {
 		s.Replication = append(s.Replication, rest.Sender{User: w.User, ApplicationName: w.ApplicationName,
 			ClientAddr: orEmpty(w.ClientAddr), State: w.State, SyncState: w.SyncState, SyncPriority: w.SyncPriority})
+	}
+	for _, slot := range r.Slots {
+		s.Slots = append(s.Slots, rest.Slot{Name: slot.Name, Type: slot.Type, Restart: slot.RestartLSN})
 	}
 	return s
 }

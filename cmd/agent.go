@@ -102,7 +102,7 @@ func (a *agentCommand) run(cmd *cobra.Command, args []string) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
 	defer signal.Stop(signals)
 	// The signals are the agent's own: a shutdown takes its time.
-	return agent.Run(context.WithoutCancel(cmd.Context()), agent.Options{ConfigPath: file, Environ: os.Environ(), Version: Version(),
+	return agent.Run(context.WithoutCancel(cmd.Context()), agent.Options{ConfigPath: file, Environ: os.Environ(), Version: Version(), Revision: commit(),
 		Stderr: cmd.ErrOrStderr(), Signals: signals})
 }
 

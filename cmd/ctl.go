@@ -147,6 +147,7 @@ func (t *ctlTool) command(name, args, short string) *cobra.Command {
 // finish adds what all commands have in common, after their own options.
 func (t *ctlTool) finish(cmd *cobra.Command) *cobra.Command {
 	t.commonFlags(cmd, cmd.Flags().ShorthandLookup("c") == nil)
+	t.completeArguments(cmd)
 	return cmd
 }
 

@@ -8,16 +8,18 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 )
 
-// Main runs the command line and returns the process's exit code. The first
-// SIGINT or SIGTERM ends the command's context; a second one ends the process.
-func Main(args []string) int {
+// Main runs a command line, the program's name first, and returns the
+// process's exit code. The first SIGINT or SIGTERM ends the command's context;
+// a second one ends the process.
+func Main(argv []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	return run(ctx, args, streams{os.Stdin, os.Stdout, os.Stderr}, production())
+	return runAs(ctx, filepath.Base(argv[0]), argv[1:], streams{os.Stdin, os.Stdout, os.Stderr}, production())
 }
 
 // streams are where a command reads and writes.
@@ -26,9 +28,21 @@ type streams struct {
 	out, err io.Writer
 }
 
-// run is Main with everything that tests replace.
+// run is a command line of pgha itself.
 func run(ctx context.Context, args []string, io streams, outside outside) int {
-	root := newRootCommand(outside)
+	return runAs(ctx, "pgha", args, io, outside)
+}
+
+// runAs is Main with everything that tests replace. What the program is called
+// decides what it is (program.go).
+func runAs(ctx context.Context, program string, args []string, io streams, outside outside) int {
+	if done, code := completionScript(program, args, io, outside); done {
+		return code
+	}
+	root, args, done := programTree(program, args, io.out, outside)
+	if done {
+		return exitDone
+	}
 	root.SetIn(io.in)
 	root.SetOut(io.out)
 	root.SetErr(io.err)

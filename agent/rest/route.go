@@ -92,17 +92,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if own.Protected {
 			if refusal := s.access(r, c.path); refusal != nil {
 				s.write(w, r, *refusal)
+				s.recorder.request("pgha", false, refusal.code, time.Since(begin))
 				return
 			}
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		w.Header().Set("Server", s.settings.Load().serverHeader)
 		_ = http.NewResponseController(w).SetWriteDeadline(begin.Add(ownTimeout))
-		own.Handle(w, r)
+		counted := &codeWriter{ResponseWriter: w, code: http.StatusOK}
+		own.Handle(counted, r)
+		s.recorder.request("pgha", false, counted.code, time.Since(begin))
 		return
 	}
 	a := s.answerSafely(c)
 	s.write(w, r, a)
+	class, check := pathClass(r.Method, c.path)
+	s.recorder.request(class, check, a.code, time.Since(begin))
 	s.log.Debug(fmt.Sprintf("API thread: %s %q %d - latency: %.3f ms",
 		r.RemoteAddr, r.Method+" "+r.RequestURI+" "+r.Proto, a.code, float64(time.Since(begin).Microseconds())/1000))
 }

@@ -36,6 +36,8 @@ type Options struct {
 	Listener net.Listener
 	// Own are further paths, /pgha/v1/...
 	Own []Route
+	// Metrics are the sources of pgha's own series.
+	Metrics OwnMetrics
 	// MaxConnections bounds open connections; beyond it idle ones are closed
 	// first. Zero: 512.
 	MaxConnections int
@@ -51,6 +53,8 @@ type Server struct {
 	own      []Route
 	settings atomic.Pointer[settings]
 	registry *prometheus.Registry
+	recorder *Recorder
+	ends     *certificates
 	written  writtenConfig
 
 	http  *http.Server
@@ -81,6 +85,8 @@ func New(o Options) (*Server, error) {
 	}
 	s.settings.Store(set)
 	s.registry = newRegistry(o.Backend, o.Clock)
+	s.recorder, s.ends = newOwn(s.registry, o)
+	s.ends.refresh()
 	s.http = s.newHTTP()
 	if o.Listener != nil {
 		s.listener = s.wrap(o.Listener)
@@ -207,6 +213,7 @@ func (s *Server) Reconfigure(ctx context.Context, conf config.RestAPI) error {
 	if err != nil {
 		return err
 	}
+	s.ends.refresh()
 	old := s.settings.Load()
 	if old.address == set.address {
 		s.settings.Store(set)
@@ -278,6 +285,7 @@ func (s *Server) maintain(ctx context.Context) {
 // is new.
 func (s *Server) maintainOnce(ctx context.Context, lastErr string) string {
 	set := s.settings.Load()
+	s.ends.refresh()
 	if len(set.policy.unresolved) > 0 {
 		again := *set
 		again.policy = newPolicy(ctx, set.conf)

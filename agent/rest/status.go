@@ -100,6 +100,8 @@ type Facts struct {
 
 	// Replication are the WAL senders, in the server's order.
 	Replication []Sender
+	// Slots are the replication slots on this server. Never shown, measured.
+	Slots []Slot
 }
 
 // Sender is one row of pg_stat_replication.

@@ -229,7 +229,7 @@ func (n *Node) setField(f Field) {
 }
 
 // ChildEnviron is the environment for the postmaster: everything but
-// NOTIFY_SOCKET, PATRONI_* and KUBERNETES_*; PG_MALLOC_ARENA_MAX becomes
+// systemd's notification variables, PATRONI_* and KUBERNETES_*; PG_MALLOC_ARENA_MAX becomes
 // MALLOC_ARENA_MAX (contract: config.md 3.1, ha-behaviour.md 1).
 func ChildEnviron(environ []string) []string {
 	const arena, renamed = "PG_MALLOC_ARENA_MAX=", "MALLOC_ARENA_MAX="
@@ -237,7 +237,7 @@ func ChildEnviron(environ []string) []string {
 	arenaMax, hasArena := "", false
 	for _, pair := range environ {
 		switch {
-		case strings.HasPrefix(pair, "NOTIFY_SOCKET="), strings.HasPrefix(pair, "PATRONI_"), strings.HasPrefix(pair, "KUBERNETES_"):
+		case strings.HasPrefix(pair, "NOTIFY_SOCKET="), strings.HasPrefix(pair, "WATCHDOG_USEC="), strings.HasPrefix(pair, "WATCHDOG_PID="), strings.HasPrefix(pair, "PATRONI_"), strings.HasPrefix(pair, "KUBERNETES_"):
 		case strings.HasPrefix(pair, arena):
 			arenaMax, hasArena = strings.TrimPrefix(pair, arena), true
 		default:

@@ -311,7 +311,7 @@ func TestEnvironment(t *testing.T) {
 		"PATRONI_SCOPE=env", "PATRONI_NAME=", "PATRONI_ETCD3_HOSTS='a:1','b:2'", "PATRONI_ETCD3_USERNAME=u",
 		"PATRONI_LOGLEVEL=ERROR", "PATRONI_LOG_LEVEL=debug", "PATRONI_LOG_MODE=0644", "PATRONI_LOG_STATIC_FIELDS=app: x",
 		"PATRONI_SUPERUSER_PASSWORD=p:a: ss", "PATRONI_POSTGRESQL_BIN_PG_CTL=ctl", "PATRONI_RESTAPI_ALLOWLIST=10.0.0.1, b",
-		"PATRONI_RESTAPI_LISTN=x", "PATRONI_LOG_FILE_NUM=many", "RUNTIME_DIRECTORY=/run/pgha:/run/two", "NOT=ours")
+		"PATRONI_RESTAPI_LISTN=x", "PATRONI_LOG_FILE_NUM=many", "RUNTIME_DIRECTORY=/run/pgha", "STATE_DIRECTORY=/var/lib/pgha:/var/lib/two", "NOT=ours")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +324,7 @@ func TestEnvironment(t *testing.T) {
 	if l.PostgreSQL.Superuser.Password.Reveal() != "p:a: ss" || l.Log.StaticFields["app"] != "x" {
 		t.Errorf("password %q fields %v", l.PostgreSQL.Superuser.Password.Reveal(), l.Log.StaticFields)
 	}
-	if !slices.Equal(l.RestAPI.Allowlist, []string{"10.0.0.1", "b"}) || l.Pgha.StateDir != "/run/pgha" {
+	if !slices.Equal(l.RestAPI.Allowlist, []string{"10.0.0.1", "b"}) || l.Pgha.StateDir != "/var/lib/pgha" {
 		t.Errorf("allowlist %q state %q", l.RestAPI.Allowlist, l.Pgha.StateDir)
 	}
 	want := "PATRONI_LOG_FILE_NUM: ignored: the value cannot be read\n" +
@@ -404,7 +404,7 @@ func TestLegacyCredentials(t *testing.T) {
 }
 
 func TestChildEnviron(t *testing.T) {
-	got := ChildEnviron([]string{"A=1", "PATRONI_NAME=x", "NOTIFY_SOCKET=/s", "KUBERNETES_PORT=1", "MALLOC_ARENA_MAX=9",
+	got := ChildEnviron([]string{"A=1", "PATRONI_NAME=x", "NOTIFY_SOCKET=/s", "WATCHDOG_USEC=1", "WATCHDOG_PID=1", "KUBERNETES_PORT=1", "MALLOC_ARENA_MAX=9",
 		"PG_MALLOC_ARENA_MAX=1", "PATH=/bin"})
 	if want := []string{"A=1", "PATH=/bin", "MALLOC_ARENA_MAX=1"}; !slices.Equal(got, want) {
 		t.Errorf("got %q", got)

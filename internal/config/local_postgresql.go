@@ -113,12 +113,15 @@ func (l *Local) buildPgha(n *Node) {
 		Health:         n.mapOf("health"),
 		Handover:       n.mapOf("handover"),
 		UpgradeCommand: n.Lookup("upgrade").text("command"),
+		MasterAlias:    n.Lookup("metrics").boolean("master_alias", false),
 	}
 	if b, isBool := n.Lookup("gate").Value().(bool); isBool {
 		l.Pgha.Gate, _ = gucText(b)
 	}
 	dataDir := strings.TrimRight(l.PostgreSQL.DataDir, "/")
-	for _, candidate := range []string{l.environ["RUNTIME_DIRECTORY"], l.environ["STATE_DIRECTORY"]} {
+	// The one that survives a reboot first: the note of a bootstrap that was
+	// cut short is there, and without it half a cluster would be taken for one.
+	for _, candidate := range []string{l.environ["STATE_DIRECTORY"], l.environ["RUNTIME_DIRECTORY"]} {
 		first, _, _ := strings.Cut(candidate, ":") // systemd joins several with colons
 		setDefault(&l.Pgha.StateDir, first)
 	}

@@ -223,6 +223,8 @@ type Pgha struct {
 	Handover map[string]any
 	// UpgradeCommand is upgrade.command.
 	UpgradeCommand string
+	// MasterAlias is metrics.master_alias: patroni_master is emitted as well.
+	MasterAlias bool
 }
 
 // Dynamic is the part of the dynamic configuration that is read straight from

@@ -46,6 +46,7 @@ var localKeys = []Key{
 		typed(KindAny, "health", "", FromLocal, AtReload, "health probes"),
 		typed(KindAny, "handover", "", FromLocal, AtReload, ""),
 		section("upgrade", FromLocal, "", text("command", "", FromLocal, AtReload, "")),
+		section("metrics", FromLocal, "", typed(KindBool, "master_alias", "false", FromLocal, AtReload, "emit patroni_master as well, the old name of patroni_primary")),
 	),
 	typed(KindNothing, "citus", "", FromLocal, TakesNever, "not supported"),
 	typed(KindNothing, "etcd", "", FromLocal, TakesNever, "etcd v2: not supported, use etcd3"),

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -52,6 +53,9 @@ func (s *Server) Examine(ctx context.Context, leader Source) (Divergence, error)
 	}
 	d := Divergence{Own: own}
 	if err := s.askLeader(ctx, leader, &d); err != nil {
+		if errors.Is(err, ErrLeaderInRecovery) {
+			s.log.Info("Leader is still in_recovery and therefore can't be used for rewind")
+		}
 		return d, fmt.Errorf("examine divergence from %s: %w", leader.label(), err)
 	}
 	d.Verdict, d.Why = postgres.Diverged(own, d.LeaderTimeline, d.History)
@@ -63,9 +67,22 @@ func (s *Server) Examine(ctx context.Context, leader Source) (Divergence, error)
 			return d, fmt.Errorf("examine divergence: %w", err)
 		}
 	}
-	s.log.Info("divergence examined", "leader", leader.label(), "timeline", own.Timeline, "lsn", own.LSN,
-		"leader_timeline", d.LeaderTimeline, "rewind", d.Verdict, "reason", d.Why)
+	s.sayExamined(leader, d)
 	return d, nil
+}
+
+// sayExamined logs what was compared in Patroni's words, and what came of it.
+func (s *Server) sayExamined(leader Source, d Divergence) {
+	s.log.Info(fmt.Sprintf("Local timeline=%d lsn=%s", d.Own.Timeline, d.Own.LSN))
+	s.log.Info(fmt.Sprintf("primary_timeline=%d", d.LeaderTimeline))
+	if len(d.History) > 0 {
+		var rows []string
+		for _, e := range d.History {
+			rows = append(rows, strings.TrimSpace(fmt.Sprintf("%d %s %s", e.Timeline, e.Switch, e.Reason)))
+		}
+		s.log.Info("primary: history=" + strings.Join(rows, "; "))
+	}
+	s.log.Info("divergence examined", "leader", leader.label(), "rewind", d.Verdict, "why", d.Why)
 }
 
 // ownPosition asks the running server, or pg_control when it is stopped or

@@ -110,6 +110,11 @@ func (s *Server) Rewind(ctx context.Context, leader Source) (RewindResult, error
 			err = errors.Join(err, lerr)
 		}
 	}
+	if r.Outcome == RewindLeaderGone {
+		s.log.Warn(fmt.Sprintf("Failed to rewind because primary %s become unreachable", leader.label())) // Patroni's words
+	} else {
+		s.log.Error("Failed to rewind from healthy primary: " + leader.label())
+	}
 	return r, fmt.Errorf("%s: %w", what, err)
 }
 
@@ -140,17 +145,19 @@ func (s *Server) runRewind(ctx context.Context, leader Source) (changed bool, er
 		s.log.Error("pg_rewind option is not used", "option", r.Option, "why", r.Reason)
 	}
 	archive := s.restoreTargetArgs(restore, version)
-	args := append(archive, "-D", s.dataDir(), "--progress", "--source-server", s.toolConninfo(leader, cred, db, version))
+	source := s.toolConninfo(leader, cred, db, version)
+	args := append(archive, "-D", s.dataDir(), "--progress", "--source-server", source)
 	args = append(args, options...)
 	t := tool{path: s.program("pg_rewind"), args: args, parsed: true, env: append(env, "PGOPTIONS=-c statement_timeout=0"),
 		onLine: func(line string) {
 			// Printed right before the first file is touched.
 			changed = changed || strings.Contains(line, "need to copy") || strings.Contains(line, "creating backup label")
 		}}
-	s.log.Info("running pg_rewind", "leader", leader.label())
+	s.log.Info("running pg_rewind from " + secretWords.ReplaceAllString(source, "$1=***"))
 	fetched := map[string]bool{}
 	for {
 		res, err := runTool(ctx, t)
+		s.log.Info(fmt.Sprintf("pg_rewind exit code=%d", res.code))
 		segment := missingSegment(res.stderr + res.stdout)
 		if err == nil || restore == "" || len(archive) > 0 || segment == "" || fetched[segment] || ctx.Err() != nil {
 			return changed, err
@@ -176,6 +183,9 @@ func (s *Server) restoreTargetArgs(restore string, v postgres.Version) []string 
 	}
 	return nil
 }
+
+// secretWords are passwords in a connection string.
+var secretWords = regexp.MustCompile(`\b((?:ssl)?password)=(?:'(?:[^'\\]|\\.)*'|\S+)`)
 
 var couldNotOpen = regexp.MustCompile(`could not open file "[^"]*pg_wal/([0-9A-F]{24})"`)
 

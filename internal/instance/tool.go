@@ -131,7 +131,7 @@ func cleanEnv() []string {
 	for _, kv := range os.Environ() {
 		name, value, _ := strings.Cut(kv, "=")
 		switch {
-		case name == "NOTIFY_SOCKET", strings.HasPrefix(name, "PATRONI_"), strings.HasPrefix(name, "KUBERNETES_"):
+		case name == "NOTIFY_SOCKET", name == "WATCHDOG_USEC", name == "WATCHDOG_PID", strings.HasPrefix(name, "PATRONI_"), strings.HasPrefix(name, "KUBERNETES_"):
 		case name == "PG_MALLOC_ARENA_MAX":
 			out = append(out, "MALLOC_ARENA_MAX="+value)
 		default:

@@ -193,13 +193,14 @@ func TestToolCancelled(t *testing.T) {
 
 func TestToolResult(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "/x")
+	t.Setenv("WATCHDOG_USEC", "1")
 	t.Setenv("PATRONI_NAME", "x")
 	t.Setenv("PG_MALLOC_ARENA_MAX", "1")
 	res, err := runTool(t.Context(), tool{path: "/bin/sh", args: []string{"-c", "env; cat; echo complaint >&2; exit 2"}, parsed: true})
 	if err == nil || res.code != 2 || res.stderr != "complaint\n" {
 		t.Fatalf("%+v, %v", res, err)
 	}
-	for _, l := range []string{"NOTIFY_SOCKET=/x", "PATRONI_NAME=x"} {
+	for _, l := range []string{"NOTIFY_SOCKET=/x", "WATCHDOG_USEC=1", "PATRONI_NAME=x"} {
 		if slices.Contains(splitLines(res.stdout), l) {
 			t.Errorf("%s reached the tool", l)
 		}

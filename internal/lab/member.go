@@ -137,6 +137,17 @@ func (m *Member) KillPostgres() {
 	m.lab.must(syscall.Kill(pid, syscall.SIGKILL))
 }
 
+// StopPostgres is an operator's `pg_ctl stop -m fast` behind the agent's back.
+func (m *Member) StopPostgres() {
+	m.lab.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	out, code, err := m.Run(ctx, filepath.Join(PGBin(m.lab.t, PGVersion(m.lab.t)), "pg_ctl"), "stop", "-D", m.DataDir(), "-m", "fast", "-w")
+	if err != nil || code != 0 {
+		m.lab.t.Fatalf("lab: stop PostgreSQL of %s: %d %v\n%s", m.Name, code, err, out)
+	}
+}
+
 // AgentLog is what the agent has written so far.
 func (m *Member) AgentLog() string {
 	if m.agent == nil {

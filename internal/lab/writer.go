@@ -19,7 +19,14 @@ type Writer struct {
 // StartWriter returns once the first row is acknowledged. The test's end stops it.
 func (c *Cluster) StartWriter() *Writer {
 	c.lab.t.Helper()
-	s, err := writer.Start(writer.Options{DSN: c.DSN(), Table: "lab_writes"})
+	return c.StartWriterAt(c.DSN())
+}
+
+// StartWriterAt is StartWriter with a connection string of its own: through a
+// proxy.
+func (c *Cluster) StartWriterAt(dsn string) *Writer {
+	c.lab.t.Helper()
+	s, err := writer.Start(writer.Options{DSN: dsn, Table: "lab_writes"})
 	c.lab.must(err)
 	c.lab.t.Cleanup(s.Stop)
 	w := &Writer{Writer: s, lab: c.lab}

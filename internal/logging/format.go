@@ -26,14 +26,16 @@ var placeholder = regexp.MustCompile(`%(?:\((\w+)\)(-?\d*)(?:\.\d+)?[sd]|%)`)
 // record. A format of a wrong type counts as the default; validation has said so.
 func newFormat(cfg config.Log, verbose bool) func(record) []byte {
 	stamp := newStamp(cfg.DateFormat)
+	// traceback_level ERROR (the default): stacks always; DEBUG: at that level only.
+	stacks := verbose || !strings.EqualFold(cfg.TracebackLevel, "DEBUG")
 	if strings.EqualFold(cfg.Type, "json") {
-		return jsonFormat(jsonFields(cfg.Format), cfg.StaticFields, stamp)
+		return jsonFormat(jsonFields(cfg.Format), cfg.StaticFields, stamp, stacks)
 	}
 	format, ok := cfg.Format.(string)
 	if !ok || format == "" {
 		format = defaultFormat
 	}
-	return plainFormat(format, stamp, verbose)
+	return plainFormat(format, stamp, verbose, stacks)
 }
 
 // reasonKey marks a decision's sentence. People's log rules match those to the
@@ -42,7 +44,7 @@ const reasonKey = "reason"
 
 // plainFormat prints Patroni's sentences clean: the facts of other lines
 // follow as (key=value ...); a format may ask for one by its name.
-func plainFormat(format string, stamp func(time.Time) string, verbose bool) func(record) []byte {
+func plainFormat(format string, stamp func(time.Time) string, verbose, stacks bool) func(record) []byte {
 	asked := map[string]bool{}
 	for _, m := range placeholder.FindAllStringSubmatch(format, -1) {
 		asked[m[1]] = true
@@ -63,7 +65,7 @@ func plainFormat(format string, stamp func(time.Time) string, verbose bool) func
 		if _, sentence := r.attr(reasonKey); verbose || !sentence {
 			facts := make([]string, 0, len(r.attrs))
 			for _, a := range r.attrs {
-				if a.Key != KeyError && a.Key != "scope" && !asked[a.Key] {
+				if a.Key != KeyError && a.Key != KeyStack && a.Key != "scope" && !asked[a.Key] {
 					facts = append(facts, a.Key+"="+quoteIfNeeded(a.Value.Resolve().String()))
 				}
 			}
@@ -72,6 +74,9 @@ func plainFormat(format string, stamp func(time.Time) string, verbose bool) func
 			}
 		}
 		b.WriteByte('\n')
+		if stack, there := r.attr(KeyStack); there && stacks { // continuation lines, as Python's
+			b.WriteString(strings.TrimRight(stack.String(), "\n") + "\n")
+		}
 		return b.Bytes()
 	}
 }
@@ -175,7 +180,7 @@ func jsonFields(format any) []jsonField {
 
 // jsonFormat writes one object a line: the fields in their order, then the
 // record's attributes, then the static fields.
-func jsonFormat(fields []jsonField, static map[string]any, stamp func(time.Time) string) func(record) []byte {
+func jsonFormat(fields []jsonField, static map[string]any, stamp func(time.Time) string, stacks bool) func(record) []byte {
 	taken := map[string]bool{}
 	for _, f := range fields {
 		taken[f.field], taken[f.name] = true, true
@@ -194,7 +199,7 @@ func jsonFormat(fields []jsonField, static map[string]any, stamp func(time.Time)
 		}
 		for i, a := range r.attrs {
 			last := !slices.ContainsFunc(r.attrs[i+1:], func(o slog.Attr) bool { return o.Key == a.Key })
-			if last && !taken[a.Key] && a.Key != KeyError {
+			if last && !taken[a.Key] && a.Key != KeyError && (stacks || a.Key != KeyStack) {
 				member(a.Key, a.Value.Any())
 			}
 		}

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Two attribute keys are read by the handler itself.
+// These attribute keys are read by the handler itself.
 const (
 	// KeyModule names the part that logs; section log.loggers gives levels by
 	// it and a format prints it as %(name)s.
@@ -15,6 +15,9 @@ const (
 	// KeyError carries the cause. It is printed behind the sentence at every
 	// level (`sentence: cause`): a warning without its cause helps nobody.
 	KeyError = "err"
+	// KeyStack carries the stack of a broken invariant: printed in lines of
+	// its own, unless log.traceback_level keeps it for level DEBUG.
+	KeyStack = "stack"
 )
 
 // handler is the slog.Handler over an Output. Attributes are kept flat:

@@ -91,6 +91,36 @@ func TestFactsFollowOrAreAskedFor(t *testing.T) {
 	}
 }
 
+// Every way to say what a line looks like has its effect, in both types.
+func TestFormatKeys(t *testing.T) {
+	say := func(l *slog.Logger) {
+		l.Error("broken", "err", errors.New("boom"), "stack", "goroutine 1:\nmain.main()\n")
+	}
+	day := time.Now().Format("02/Jan/2006")
+	for _, c := range []struct {
+		name string
+		cfg  config.Log
+		want string
+	}{
+		{"dateformat", config.Log{DateFormat: "%d/%b/%Y", Format: "%(asctime)s %(message)s", TracebackLevel: "DEBUG"}, day + " broken: boom\n"},
+		{"dateformat, json", config.Log{Type: "json", DateFormat: "%d/%b/%Y", Format: []any{"asctime"}, TracebackLevel: "DEBUG"}, `{"asctime": "` + day + `"}` + "\n"},
+		{"traceback_level by default", config.Log{Format: "%(message)s"}, "broken: boom\ngoroutine 1:\nmain.main()\n"},
+		{"traceback_level ERROR", config.Log{Format: "%(message)s", TracebackLevel: "ERROR"}, "broken: boom\ngoroutine 1:\nmain.main()\n"},
+		{"traceback_level DEBUG", config.Log{Format: "%(message)s", TracebackLevel: "debug"}, "broken: boom\n"},
+		{"traceback_level DEBUG at that level", config.Log{Format: "%(message)s", TracebackLevel: "DEBUG", Level: "DEBUG"}, "broken: boom\ngoroutine 1:\nmain.main()\n"},
+		{"json with a format string", config.Log{Type: "json", Format: "%(levelname)s %(message)s", TracebackLevel: "DEBUG"}, `{"levelname": "ERROR", "message": "broken: boom"}` + "\n"},
+		{"json with a map", config.Log{Type: "json", Format: []any{map[string]any{"levelname": "lvl", "message": "msg"}}}, `{"lvl": "ERROR", "msg": "broken: boom", "stack": "goroutine 1:\nmain.main()\n"}` + "\n"},
+		{"json with an unusable format", config.Log{Type: "JSON", Format: 7, DateFormat: "x", TracebackLevel: "DEBUG", StaticFields: map[string]any{"app": "pg", "n": 2}},
+			`{"asctime": "x", "levelname": "ERROR", "message": "broken: boom", "app": "pg", "n": 2}` + "\n"},
+		{"static_fields are of json alone", config.Log{Format: "%(message)s", TracebackLevel: "DEBUG", StaticFields: map[string]any{"app": "pg"}}, "broken: boom\n"},
+		{"level", config.Log{Level: "CRITICAL"}, ""},
+	} {
+		if got := logged(t, c.cfg, say); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
 // A healthy cycle prints one line; contract: config.md 3.3.
 func TestLockOwnerOnlyWhenSomethingFollows(t *testing.T) {
 	cycle := func(l *slog.Logger, result string) {
