@@ -1,0 +1,112 @@
+package stories
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"pgha/internal/lab"
+)
+
+// paused sets maintenance mode with either tool and waits until every member
+// of both kinds has acknowledged it.
+func paused(t *testing.T, m *lab.Member, on bool) {
+	t.Helper()
+	verb, want := "pause", "Success: cluster management is paused"
+	if !on {
+		verb, want = "resume", "Success: cluster management is resumed"
+	}
+	r := m.Patronictl(verb, "--wait")
+	if r.Code != 0 || !strings.Contains(r.Stdout, want) || strings.Contains(r.Stdout, "didn't recognized") {
+		t.Fatalf("patronictl %s: %+v", verb, r)
+	}
+}
+
+// replaceAll replaces the agents in maintenance mode, PostgreSQL untouched.
+func replaceAll(t *testing.T, l *lab.Lab, c *lab.Cluster, to lab.Kind) {
+	t.Helper()
+	pids := map[*lab.Member]int{}
+	for _, m := range c.Members {
+		pids[m] = m.Postmaster()
+		m.Replace(to)
+		sameServer(t, m, pids[m])
+	}
+	// Longer than a lease: nobody may end a server that has a new agent.
+	l.Never(ttl(c)+2*time.Second, "a server whose agent was replaced in pause", func() string {
+		for m, pid := range pids {
+			if now := m.Postmaster(); now != pid {
+				return fmt.Sprintf("PostgreSQL of %s was %d, is %d", m.Name, pid, now)
+			}
+		}
+		return ""
+	})
+	for m, pid := range pids {
+		sameServer(t, m, pid)
+	}
+}
+
+// Adoption: in maintenance mode Patroni is stopped and PostgreSQL kept
+// running; pgha takes it over as it stands, puts a guard beside it and says
+// so, and the next restart makes the guard its parent. And back.
+func TestMixedAdoptARunningPostmaster(t *testing.T) {
+	l := long(t)
+	c := healthyCluster(t, l, lab.Options{Patroni: []string{"pg01", "pg02", "pg03"}})
+	w, p := c.StartWriter(), c.StartProber()
+	leader := c.Leader()
+	from := time.Now()
+	paused(t, leader, true)
+	replaceAll(t, l, c, lab.Pgha)
+	if now := c.Leader(); now != leader {
+		t.Errorf("the leader key is %v's", now)
+	}
+	paused(t, leader, false)
+	if now := c.WaitHealthy(30 * time.Second); now != leader {
+		t.Errorf("%s leads after the change of agents, was %s", now.Name, leader.Name)
+	}
+	if gap := w.Gap(from); gap > 2*time.Second {
+		t.Errorf("write gap %v although PostgreSQL was not touched", gap)
+	}
+	for _, m := range c.Members {
+		if !strings.Contains(m.AgentLog(), "PostgreSQL was started by somebody else: a guard was put beside it") {
+			t.Errorf("%s does not say that its guard is not its server's parent:\n%s", m.Name, m.AgentLog())
+		}
+		if m.Guard() != 0 {
+			t.Errorf("%s: the guard cannot have become a running server's parent", m.Name)
+		}
+	}
+	for _, m := range c.Members {
+		ctl(t, m, 0, []string{"restart", "pg-basic", m.Name, "--force"}, "Success: restart on member "+m.Name)
+		l.Until(10*time.Second, m.Name+" to run under a guard", func() string {
+			if m.Guard() == 0 {
+				return "no guard"
+			}
+			return ""
+		})
+	}
+	c.WaitHealthy(30 * time.Second)
+	w.Advance(20 * time.Second)
+
+	// And back to Patroni, PostgreSQL untouched.
+	from = time.Now()
+	paused(t, c.Leader(), true)
+	replaceAll(t, l, c, lab.Patroni)
+	paused(t, c.Leader(), false)
+	c.WaitHealthy(60 * time.Second)
+	if gap := w.Gap(from); gap > 2*time.Second {
+		t.Errorf("back: write gap %v although PostgreSQL was not touched", gap)
+	}
+	for _, m := range c.Members {
+		guard := m.Guard()
+		if r := m.Patronictl("restart", "pg-basic", m.Name, "--force"); !strings.Contains(r.Stdout, "Success: restart on member "+m.Name) {
+			t.Errorf("%+v", r)
+		}
+		l.Until(10*time.Second, "the old guard of "+m.Name+" to end", func() string {
+			if guard != 0 && lab.Running(guard) {
+				return fmt.Sprint("guard ", guard, " is still there")
+			}
+			return ""
+		})
+	}
+	nothingLost(t, w, p, c.WaitHealthy(30*time.Second))
+}
