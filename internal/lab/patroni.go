@@ -118,10 +118,28 @@ func (m *Member) CtlInput(input string, args ...string) Result {
 	return m.command(input, append([]string{m.bin, "ctl", "-c", m.Config()}, args...))
 }
 
+// PatroniOnce runs a second agent, Patroni, on the member until it ends by
+// itself; one that still runs after limit fails the test.
+func (m *Member) PatroniOnce(limit time.Duration) Result {
+	m.lab.t.Helper()
+	return m.within(limit, "", peerCommand(m.lab.t, "patroni", m.Config()))
+}
+
+// PghaOnce is PatroniOnce with pgha.
+func (m *Member) PghaOnce(limit time.Duration) Result {
+	m.lab.t.Helper()
+	return m.within(limit, "", []string{m.bin, "agent", "-c", m.Config()})
+}
+
 // command runs argv here, at most 90 s.
 func (m *Member) command(input string, argv []string) Result {
 	m.lab.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	return m.within(90*time.Second, input, argv)
+}
+
+func (m *Member) within(limit time.Duration, input string, argv []string) Result {
+	m.lab.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	r, err := m.Output(ctx, input, argv...)
 	if err != nil {

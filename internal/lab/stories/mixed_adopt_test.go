@@ -29,7 +29,8 @@ func replaceAll(t *testing.T, l *lab.Lab, c *lab.Cluster, to lab.Kind) {
 	pids := map[*lab.Member]int{}
 	for _, m := range c.Members {
 		pids[m] = m.Postmaster()
-		m.Replace(to)
+		guide(t, m, "systemctl stop "+m.Kind().String())
+		guide(t, m, "systemctl start "+to.String())
 		sameServer(t, m, pids[m])
 	}
 	// Longer than a lease: nobody may end a server that has a new agent.
@@ -55,12 +56,12 @@ func TestMixedAdoptARunningPostmaster(t *testing.T) {
 	w, p := c.StartWriter(), c.StartProber()
 	leader := c.Leader()
 	from := time.Now()
-	paused(t, leader, true)
+	done(t, guide(t, leader, "patronictl -c "+guideConfig+" pause --wait"), "Success: cluster management is paused")
 	replaceAll(t, l, c, lab.Pgha)
 	if now := c.Leader(); now != leader {
 		t.Errorf("the leader key is %v's", now)
 	}
-	paused(t, leader, false)
+	done(t, guide(t, leader, "pgha ctl -c "+guideConfig+" resume --wait"), "Success: cluster management is resumed")
 	if now := c.WaitHealthy(30 * time.Second); now != leader {
 		t.Errorf("%s leads after the change of agents, was %s", now.Name, leader.Name)
 	}
@@ -76,7 +77,12 @@ func TestMixedAdoptARunningPostmaster(t *testing.T) {
 		}
 	}
 	for _, m := range c.Members {
-		ctl(t, m, 0, []string{"restart", "pg-basic", m.Name, "--force"}, "Success: restart on member "+m.Name)
+		restart := "pgha ctl -c " + guideConfig + " restart pg-basic " + m.Name + " --force"
+		if m.Name == "pg01" {
+			done(t, guide(t, m, restart), "Success: restart on member pg01")
+		} else {
+			ctl(t, m, 0, words(restart)[4:], "Success: restart on member "+m.Name)
+		}
 		l.Until(10*time.Second, m.Name+" to run under a guard", func() string {
 			if m.Guard() == 0 {
 				return "no guard"
@@ -109,4 +115,27 @@ func TestMixedAdoptARunningPostmaster(t *testing.T) {
 		})
 	}
 	nothingLost(t, w, p, c.WaitHealthy(30*time.Second))
+}
+
+// Two agents of different kinds on one machine: the second is refused by the
+// name check and changes nothing (operations contract G.4).
+func TestMixedSecondAgentIsRefused(t *testing.T) {
+	l := long(t)
+	c, ours, theirs := pair(t, l, lab.Options{})
+	before := map[*lab.Member]int{ours: ours.Postmaster(), theirs: theirs.Postmaster()}
+	leader := c.Leader()
+	r := ours.PatroniOnce(20 * time.Second)
+	if r.Code == 0 || !strings.Contains(r.Stdout+r.Stderr, "already a node named") {
+		t.Errorf("patroni beside pgha: %+v", r)
+	}
+	r = theirs.PghaOnce(20 * time.Second)
+	if r.Code != 3 || !strings.Contains(r.Stdout+r.Stderr, "already a node named 'pg02'") {
+		t.Errorf("pgha beside patroni: %+v", r)
+	}
+	if now := c.WaitHealthy(10 * time.Second); now != leader {
+		t.Errorf("%s leads, was %s", now.Name, leader.Name)
+	}
+	for m, pid := range before {
+		sameServer(t, m, pid)
+	}
 }
