@@ -91,6 +91,17 @@ func (m *Member) AwaitREST(timeout time.Duration) {
 	})
 }
 
+// Edit replaces a piece of the member's patroni.yml that must be there.
+func (m *Member) Edit(from, to string) {
+	m.lab.t.Helper()
+	text, err := os.ReadFile(m.Config())
+	m.lab.must(err)
+	if !strings.Contains(string(text), from) {
+		m.lab.t.Fatalf("lab: %s has no %q", m.Config(), from)
+	}
+	m.lab.must(os.WriteFile(m.Config(), []byte(strings.Replace(string(text), from, to, 1)), 0o644))
+}
+
 // Reload sends SIGHUP to the agent: read patroni.yml again.
 func (m *Member) Reload() { m.lab.must(m.agent.Signal(syscall.SIGHUP)) }
 

@@ -183,16 +183,21 @@ func TestMixedSynchronousModeArrives(t *testing.T) {
 		}
 		for _, m := range c.Others(theirs) {
 			l.Until(20*time.Second, m.Name+" to say that it does not race", func() string {
-				if !strings.Contains(m.AgentLog(), "not racing for the leader key: ") {
+				if !strings.Contains(m.AgentLog(), "synchronous_mode: on is not supported yet (for synchronous commits set synchronous_standby_names") {
 					return m.AgentLog()
 				}
 				return ""
 			})
+			// Below the table, which is patronictl's.
+			l.Until(20*time.Second, "the note of "+m.Name+" in list", func() string {
+				out := theirs.CtlInput("", "list").Stdout
+				if !strings.Contains(out, "\n "+m.Name+": not racing for the leader key: synchronous_mode: on is not supported yet") {
+					return out
+				}
+				return ""
+			})
 		}
-		t.Logf("sync %v failsafe %v", key(t, c, "sync"), key(t, c, "failsafe"))
-		t.Log(theirs.Patronictl("list").Stdout)
-		t.Log(leader.CtlInput("", "list").Stdout)
-		same(t, theirs, "", "list", "-e")
+		t.Log(theirs.CtlInput("", "list").Stdout)
 		w.Advance(20 * time.Second)
 		l.Never(5*time.Second, "while the setting holds", func() string {
 			if now := c.Leader(); now != leader {
