@@ -9,18 +9,27 @@ import (
 	"pgha/internal/lab"
 )
 
-// paused sets maintenance mode with either tool and waits until every member
-// of both kinds has acknowledged it.
-func paused(t *testing.T, m *lab.Member, on bool) {
+// paused sets maintenance mode, or ends it, with patronictl and waits until
+// every member of both kinds has acknowledged it.
+func paused(t *testing.T, l *lab.Lab, c *lab.Cluster, on bool) {
 	t.Helper()
-	verb, want := "pause", "Success: cluster management is paused"
+	verb, want := "pause", "'pause' request sent, waiting until it is recognized by all nodes\n"
 	if !on {
-		verb, want = "resume", "Success: cluster management is resumed"
+		verb, want = "resume", "'resume' request sent, waiting until it is recognized by all nodes\n"
 	}
-	r := m.Patronictl(verb, "--wait")
-	if r.Code != 0 || !strings.Contains(r.Stdout, want) || strings.Contains(r.Stdout, "didn't recognized") {
+	r := c.Members[0].Patronictl(verb, "--wait")
+	if r.Code != 0 || !strings.HasPrefix(r.Stdout, want) {
 		t.Fatalf("patronictl %s: %+v", verb, r)
 	}
+	// The tool waits for one loop_wait only; a loaded machine may take longer.
+	l.Until(30*time.Second, verb+" to be acknowledged by everybody", func() string {
+		for _, m := range c.Members {
+			if (key(t, c, "members/"+m.Name)["pause"] == true) != on {
+				return m.Name + " has not"
+			}
+		}
+		return ""
+	})
 }
 
 // replaceAll replaces the agents in maintenance mode, PostgreSQL untouched.
@@ -56,12 +65,12 @@ func TestMixedAdoptARunningPostmaster(t *testing.T) {
 	w, p := c.StartWriter(), c.StartProber()
 	leader := c.Leader()
 	from := time.Now()
-	done(t, guide(t, leader, "patronictl -c "+guideConfig+" pause --wait"), "Success: cluster management is paused")
+	done(t, guide(t, leader, "patronictl -c "+guideConfig+" pause --wait"), "'pause' request sent")
 	replaceAll(t, l, c, lab.Pgha)
 	if now := c.Leader(); now != leader {
 		t.Errorf("the leader key is %v's", now)
 	}
-	done(t, guide(t, leader, "pgha ctl -c "+guideConfig+" resume --wait"), "Success: cluster management is resumed")
+	done(t, guide(t, leader, "pgha ctl -c "+guideConfig+" resume --wait"), "'resume' request sent")
 	if now := c.WaitHealthy(30 * time.Second); now != leader {
 		t.Errorf("%s leads after the change of agents, was %s", now.Name, leader.Name)
 	}
@@ -91,9 +100,9 @@ func TestMixedAdoptARunningPostmaster(t *testing.T) {
 
 	// And back to Patroni, PostgreSQL untouched.
 	from = time.Now()
-	paused(t, c.Leader(), true)
+	paused(t, l, c, true)
 	replaceAll(t, l, c, lab.Patroni)
-	paused(t, c.Leader(), false)
+	paused(t, l, c, false)
 	c.WaitHealthy(60 * time.Second)
 	if gap := w.Gap(from); gap > 2*time.Second {
 		t.Errorf("back: write gap %v although PostgreSQL was not touched", gap)

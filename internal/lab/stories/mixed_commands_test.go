@@ -19,23 +19,27 @@ var (
 )
 
 // same runs one command with the real patronictl and with pgha ctl and
-// compares standard output byte by byte, and the exit code. The first is run
-// again afterwards: if its answer has changed meanwhile, the round does not
-// count. Under a writing client positions never stand still; then they are
-// masked.
+// compares standard output byte by byte, and the exit code. If they differ,
+// the first is run again: when its own answer has changed meanwhile, the round
+// does not count. Under a writing client positions never stand still; then
+// they are masked.
 func same(t *testing.T, m *lab.Member, input string, args ...string) {
 	t.Helper()
-	var theirs, ours, again lab.Result
+	mask := func(r lab.Result) lab.Result {
+		r.Stdout = lsnText.ReplaceAllString(stampText.ReplaceAllString(r.Stdout, "TIME"), "X/Y")
+		return r
+	}
+	var theirs, ours lab.Result
 	for range 3 {
 		theirs, ours = m.PatronictlInput(input, args...), m.CtlInput(input, args...)
-		again = m.PatronictlInput(input, args...)
-		if theirs == again {
+		if theirs.Stdout == ours.Stdout {
 			break
 		}
-	}
-	if theirs != again {
-		mask := func(s string) string { return lsnText.ReplaceAllString(stampText.ReplaceAllString(s, "TIME"), "X/Y") }
-		theirs.Stdout, ours.Stdout = mask(theirs.Stdout), mask(ours.Stdout)
+		if m.PatronictlInput(input, args...) != theirs {
+			theirs, ours = mask(theirs), mask(ours)
+			continue
+		}
+		break
 	}
 	differ(t, args, theirs, ours)
 }
@@ -85,6 +89,9 @@ func alike(t *testing.T, c *lab.Cluster, do, undo string) {
 	t.Logf("%s: %d %q; %s: %d %q", do, doTheirs.Code, doTheirs.Stdout+doTheirs.Stderr, undo, undoTheirs.Code, undoTheirs.Stdout+undoTheirs.Stderr)
 }
 
+// fromEtcd is how many of reads look into etcd only.
+const fromEtcd = 27
+
 // reads are commands that change nothing, refused ones among them.
 var reads = []string{
 	"list", "list -e", "list -f tsv", "list -f json", "list -f yaml", "list -f yml", "list -e -f json", "list -e -f yaml",
@@ -132,7 +139,11 @@ func tools(t *testing.T, o lab.Options) {
 	m := c.Members[0]
 	leads(t, c, c.Member("pg02")) // a history of one row
 	leads(t, c, m)
-	for _, line := range reads {
+	for i, line := range reads {
+		// What comes from etcd alone is the same whoever wrote the keys.
+		if len(o.Patroni) > 0 && i < fromEtcd && line != "list" && line != "history" {
+			continue
+		}
 		same(t, m, "", words(line)...)
 	}
 	for _, a := range answers {
@@ -170,11 +181,11 @@ func tools(t *testing.T, o lab.Options) {
 		alike(t, c, change.do, change.undo)
 	}
 	c.WaitHealthy(60 * time.Second)
-	paused(t, m, true)
+	paused(t, l, c, true)
 	for _, line := range []string{"list", "topology", "pause", "switchover --force", "restart pg-basic pg03 --force --scheduled 2050-01-01T00:00+00:00",
 		"switchover --force --scheduled 2050-01-01T00:00+00:00", "show-config"} {
 		same(t, m, "", words(line)...)
 	}
-	paused(t, m, false)
+	paused(t, l, c, false)
 	c.WaitHealthy(60 * time.Second)
 }
