@@ -15,7 +15,7 @@ import (
 var (
 	stampText = regexp.MustCompile(`\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00)?`)
 	lsnText   = regexp.MustCompile(`\b[0-9A-F]+/[0-9A-F]+\b`)
-	tableRow  = regexp.MustCompile(`(?m)^[+|].*\n`)
+	tableRow  = regexp.MustCompile(`(?m)^(\+ Cluster|\+--|\| ).*\n`)
 )
 
 // same runs one command with the real patronictl and with pgha ctl and

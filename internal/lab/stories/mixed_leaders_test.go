@@ -182,3 +182,43 @@ func TestMixedFailoverBothWays(t *testing.T) {
 		t.Logf("%d rows lost (asynchronous)", len(w.Lost(next)))
 	}
 }
+
+// The agent of a pgha leader is killed: its guard stops PostgreSQL cleanly
+// before the lease ends, and the Patroni member takes over with every row.
+func TestMixedAgentOfLeaderKilled(t *testing.T) {
+	l := long(t)
+	c, ours, theirs := pair(t, l, lab.Options{})
+	leads(t, c, ours)
+	w, p := c.StartWriter(), c.StartProber()
+	killed := time.Now()
+	ours.KillAgent()
+	if now := c.WaitLeader(ttl(c)+15*time.Second, ours); now != theirs {
+		t.Fatalf("%s leads", now.Name)
+	}
+	w.Advance(20 * time.Second)
+	t.Logf("write gap %v", w.Gap(killed).Round(time.Millisecond))
+	ours.Start()
+	c.WaitHealthy(60 * time.Second)
+	if strings.Contains(ours.AgentLog(), "running pg_rewind") {
+		t.Errorf("%s was rewound although its guard stopped it cleanly", ours.Name)
+	}
+	nothingLost(t, w, p, theirs)
+}
+
+// In maintenance mode a switchover to a named member of the other kind works,
+// both ways, and is the only thing that moves the leader.
+func TestMixedSwitchoverInPause(t *testing.T) {
+	l := long(t)
+	c, ours, theirs := pair(t, l, lab.Options{})
+	leads(t, c, ours)
+	w, p := c.StartWriter(), c.StartProber()
+	paused(t, l, c, true)
+	for _, m := range []*lab.Member{theirs, ours} {
+		move(t, c, w, m, "patronictl switchover in pause", func(old *lab.Member) string {
+			r := old.Patronictl("switchover", "--candidate", m.Name, "--force")
+			return r.Stdout + r.Stderr
+		})
+	}
+	paused(t, l, c, false)
+	nothingLost(t, w, p, c.WaitHealthy(30*time.Second))
+}
