@@ -74,7 +74,7 @@ func TestMixedAdoptARunningPostmaster(t *testing.T) {
 	if now := c.WaitHealthy(30 * time.Second); now != leader {
 		t.Errorf("%s leads after the change of agents, was %s", now.Name, leader.Name)
 	}
-	if gap := w.Gap(from); gap > 2*time.Second {
+	if gap := w.Gap(from); gap > 2*time.Second+slack {
 		t.Errorf("write gap %v although PostgreSQL was not touched", gap)
 	}
 	for _, m := range c.Members {
@@ -104,7 +104,7 @@ func TestMixedAdoptARunningPostmaster(t *testing.T) {
 	replaceAll(t, l, c, lab.Patroni)
 	paused(t, l, c, false)
 	c.WaitHealthy(60 * time.Second)
-	if gap := w.Gap(from); gap > 2*time.Second {
+	if gap := w.Gap(from); gap > 2*time.Second+slack {
 		t.Errorf("back: write gap %v although PostgreSQL was not touched", gap)
 	}
 	for _, m := range c.Members {
