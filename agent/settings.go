@@ -38,6 +38,7 @@ type settings struct {
 	said     map[string]bool
 	facts    config.ServerFacts
 	fixed    *config.Effective // what held when the loop began; nil before
+	barred   string // the unsupported setting that was reported last
 }
 
 var _ SettingsSource = (*settings)(nil)
@@ -138,9 +139,30 @@ func (s *settings) merge() {
 	if s.dynamic.FailsafeMode {
 		s.warnOnce("failsafe_mode is on, but this version does not know it: when etcd cannot be reached, the primary steps down before its lease ends")
 	}
+	s.sayUnsupported()
 	for _, f := range append(append([]config.Finding(nil), s.dynamic.Findings...), s.eff.Findings...) {
 		s.warnOnce(f.String())
 	}
+}
+
+// sayUnsupported reports a setting that this version cannot serve when it
+// arrives, and when it is gone (rulings 26). Called with mu held.
+func (s *settings) sayUnsupported() {
+	now := ""
+	if u := s.dynamic.Unsupported; len(u) > 0 {
+		now = u[0].Message
+		if u[0].Remedy != "" {
+			now += " (" + u[0].Remedy + ")"
+		}
+	}
+	switch {
+	case now == s.barred:
+	case now != "":
+		s.log.Warn("the dynamic configuration: " + now + ". This member goes on, but does not race for the leader key while that is set")
+	default:
+		s.log.Info("the dynamic configuration holds nothing unsupported any more: this member races for the leader key again")
+	}
+	s.barred = now
 }
 
 // warnOnce says a line the first time only. Called with mu held.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/aymanbagabas/go-udiff"
@@ -140,4 +142,28 @@ func (s *Session) applyEdit(ctx context.Context, scope string, c *dcs.Cluster, o
 
 // diff is the difference as patronictl shows it: unified, three lines of
 // context, file names left out.
-func diff(before, after string) string { return udiff.Unified("", "", before, after) }
+func diff(before, after string) string { return renumber(udiff.Unified("", "", before, after)) }
+
+var hunkHead = regexp.MustCompile(`^@@ -(\d+)((?:,\d+)? \+)\d+(.*)$`)
+
+// renumber sets where each hunk begins in the new text. go-udiff forgets the
+// unchanged lines between two changes of one hunk, so what follows is off.
+func renumber(unified string) string {
+	lines := strings.SplitAfter(unified, "\n")
+	grown, hunks := 0, 0
+	for i, line := range lines {
+		switch head := hunkHead.FindStringSubmatch(strings.TrimSuffix(line, "\n")); {
+		case i < 2: // the two file names
+		case head != nil:
+			if hunks++; hunks > 1 { // the first one is right, also when it is empty on one side
+				from, _ := strconv.Atoi(head[1])
+				lines[i] = fmt.Sprintf("@@ -%s%s%d%s\n", head[1], head[2], from+grown, head[3])
+			}
+		case strings.HasPrefix(line, "+"):
+			grown++
+		case strings.HasPrefix(line, "-"):
+			grown--
+		}
+	}
+	return strings.Join(lines, "")
+}

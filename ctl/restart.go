@@ -49,15 +49,12 @@ func Restart(ctx context.Context, s *Session, o RestartOptions) error {
 	}
 	if o.Pending && at.IsZero() {
 		members = slices.DeleteFunc(members, func(m dcs.Member) bool { return !m.PendingRestart })
-		if len(members) == 0 {
-			s.failed = true
-			return nil
-		}
+		s.failed = len(members) == 0 // asked about all the same, as patronictl does
 	}
 	if err := s.confirmRestart(ctx, o, members, at); err != nil {
 		return err
 	}
-	if o.Any {
+	if o.Any && len(members) > 0 {
 		members = []dcs.Member{members[rand.IntN(len(members))]}
 	}
 	body, err := s.restartBody(ctx, c, o, at)

@@ -33,6 +33,13 @@ type Options struct {
 	Parameters []string
 	// Members are the names; three when nil.
 	Members []string
+	// Patroni names members that run the real Patroni at first. With any, the
+	// file is one that Patroni understands as well: what the talk's file has
+	// below bootstrap.postgresql is below bootstrap.dcs.postgresql, and the
+	// times are Patroni's floors (rulings 22) unless given.
+	Patroni []string
+	// Mixed asks for such a file without a Patroni member at first.
+	Mixed bool
 	// NoFailover names members with that tag.
 	NoFailover []string
 	// DataOn returns the directory that holds a member's data directory (a
@@ -40,7 +47,7 @@ type Options struct {
 	DataOn func(*Host) string
 }
 
-// Cluster is pgha's members with their configuration, and the etcd they use.
+// Cluster is the members with their configuration, and the etcd they use.
 type Cluster struct {
 	Options
 	Etcd    *Etcd
@@ -57,6 +64,10 @@ func (l *Lab) NewCluster(e *Etcd, o Options) *Cluster {
 	if o.Scope == "" {
 		o.Scope = "pg-basic"
 	}
+	o.Mixed = o.Mixed || len(o.Patroni) > 0
+	if o.TTL == 0 && o.Mixed {
+		o.TTL, o.LoopWait, o.RetryTimeout = 20, 2, 3
+	}
 	if o.TTL == 0 {
 		o.TTL, o.LoopWait, o.RetryTimeout = 10, 2, 3
 	}
@@ -70,6 +81,9 @@ func (l *Lab) NewCluster(e *Etcd, o Options) *Cluster {
 	}
 	for _, name := range o.Members {
 		m := &Member{Host: l.Host(name), cluster: c, bin: bin, NoFailover: slices.Contains(o.NoFailover, name)}
+		if slices.Contains(o.Patroni, name) {
+			m.kind = Patroni
+		}
 		m.dataRoot = m.Dir
 		if o.DataOn != nil {
 			if dir := o.DataOn(m.Host); dir != "" {
@@ -94,12 +108,16 @@ func (m *Member) Configure() {
 	if m.lab.user.Username == "postgres" {
 		localAuth = "peer"
 	}
+	indent := ""
+	if c.Mixed {
+		indent = "  "
+	}
 	var text strings.Builder
 	err := pgBasicTemplate.Execute(&text, map[string]any{
 		"Scope": c.Scope, "Name": m.Name, "Addr": m.Addr, "EtcdHosts": strings.Join(c.Etcd.Endpoints(), ","),
 		"TTL": c.TTL, "LoopWait": c.LoopWait, "RetryTimeout": c.RetryTimeout, "DCS": c.DCS, "Parameters": c.Parameters,
 		"Listen": listen + ":5432", "LocalAuth": localAuth, "DataDir": m.DataDir(), "BinDir": PGBin(m.lab.t, PGVersion(m.lab.t)),
-		"SocketDir": m.Dir, "NoFailover": m.NoFailover,
+		"In": indent, "SocketDir": m.Dir, "NoFailover": m.NoFailover,
 	})
 	m.lab.must(err)
 	m.lab.must(os.WriteFile(m.Config(), []byte(text.String()), 0o644))

@@ -142,17 +142,32 @@ func (h *Host) Run(ctx context.Context, argv ...string) (string, int, error) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
+	code, err := h.finish(ctx, cmd)
+	return out.String(), code, err
+}
+
+// Output is Run with an input and the two streams apart.
+func (h *Host) Output(ctx context.Context, input string, argv ...string) (Result, error) {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	var stdout, stderr strings.Builder
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &stdout, &stderr
+	code, err := h.finish(ctx, cmd)
+	return Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: code}, err
+}
+
+// finish starts cmd here and waits for its end, or ends it with ctx.
+func (h *Host) finish(ctx context.Context, cmd *exec.Cmd) (int, error) {
 	if err := h.start(cmd); err != nil {
-		return "", -1, err
+		return -1, err
 	}
 	stop := context.AfterFunc(ctx, func() { cmd.Process.Kill() })
 	defer stop()
 	err := waitRegistered(cmd)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && ctx.Err() == nil {
-		return out.String(), exit.ExitCode(), nil
+		return exit.ExitCode(), nil
 	}
-	return out.String(), cmd.ProcessState.ExitCode(), errors.Join(err, ctx.Err())
+	return cmd.ProcessState.ExitCode(), errors.Join(err, ctx.Err())
 }
 
 // start places cmd on this host: user, session, environment, cgroup, network.

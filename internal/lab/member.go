@@ -17,12 +17,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Member is one pgha member: an agent on its host, its PostgreSQL, its file.
+// Member is one member: an agent (pgha's, or the real Patroni) on its host, its
+// PostgreSQL, its file.
 type Member struct {
 	*Host
 	NoFailover bool
 
 	cluster  *Cluster
+	kind     Kind
 	bin      string
 	dataRoot string
 	agent    *Proc
@@ -37,9 +39,15 @@ func (m *Member) Config() string { return filepath.Join(m.Dir, "patroni.yml") }
 // Program is the pgha that the member runs.
 func (m *Member) Program() string { return m.bin }
 
-// Start starts the agent: `pgha agent -c patroni.yml`.
+// Start starts the agent: `pgha agent -c patroni.yml`, or `patroni
+// patroni.yml` when the member is of that kind.
 func (m *Member) Start() {
 	m.lab.t.Helper()
+	if m.kind == Patroni {
+		m.mustBeDown()
+		m.agent = m.Host.Start("patroni", peerCommand(m.lab.t, "patroni", m.Config())...)
+		return
+	}
 	m.StartWith("agent", "-c", m.Config())
 }
 
@@ -52,14 +60,19 @@ func (m *Member) StartWith(args ...string) {
 // StartEnv is StartWith with further variables in the environment.
 func (m *Member) StartEnv(env []string, args ...string) {
 	m.lab.t.Helper()
-	if m.agent != nil && m.agent.Alive() {
-		m.lab.t.Fatalf("lab: the agent of %s is running", m.Name)
-	}
+	m.mustBeDown()
 	argv := []string{m.bin}
 	if len(env) > 0 {
 		argv = append(append([]string{"/usr/bin/env"}, env...), m.bin)
 	}
 	m.agent = m.Host.Start("agent", append(argv, args...)...)
+}
+
+func (m *Member) mustBeDown() {
+	m.lab.t.Helper()
+	if m.agent != nil && m.agent.Alive() {
+		m.lab.t.Fatalf("lab: the agent of %s is running", m.Name)
+	}
 }
 
 // Agent is the agent's process; nil before the first Start.

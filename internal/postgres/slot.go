@@ -14,6 +14,8 @@ const maxSlotName = 63
 // Two members may get the same result; then they share one slot.
 func SlotName(member string) string {
 	var b strings.Builder
+	// Unicode's full mapping, as Python's: one letter becomes two.
+	member = strings.ReplaceAll(member, "İ", "i\u0307")
 	for _, r := range strings.ToLower(member) {
 		switch {
 		case slotRune(r):

@@ -1,0 +1,130 @@
+package stories
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgha/internal/lab"
+)
+
+const (
+	guideFile   = "../../../docs/migrate-from-patroni.md"
+	guideConfig = "/etc/patroni/patroni.yml"
+)
+
+// anyMember: which member leads is the cluster's choice, not the page's.
+var anyMember = regexp.MustCompile(`pg0\d`)
+
+// guide runs one command of docs/migrate-from-patroni.md on a member, as it is
+// written there: a line of the page must be `    $ ` and the command. The
+// machine's paths are the lab's, and systemctl is what it does to the agent.
+func guide(t *testing.T, m *lab.Member, line string) (r lab.Result) {
+	t.Helper()
+	page, err := os.ReadFile(guideFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(strings.Split(string(page), "\n"), func(l string) bool {
+		return anyMember.ReplaceAllString(strings.TrimSpace(l), "pg") == "$ "+anyMember.ReplaceAllString(line, "pg")
+	}) {
+		t.Fatalf("%s has no line `$ %s`", guideFile, line)
+	}
+	defer func() { t.Logf("%s$ %s\n%s%s", m.Name, line, r.Stdout, r.Stderr) }()
+	argv := strings.Fields(strings.ReplaceAll(line, guideConfig, m.Config()))
+	switch {
+	case line == "systemctl stop patroni", line == "systemctl stop pgha":
+		if want := argv[2]; m.Kind().String() != want {
+			t.Fatalf("%s runs %s, not %s", m.Name, m.Kind(), want)
+		}
+		m.Shutdown(60 * time.Second)
+		return lab.Result{}
+	case line == "systemctl start pgha", line == "systemctl start patroni":
+		m.Become(map[string]lab.Kind{"pgha": lab.Pgha, "patroni": lab.Patroni}[argv[2]])
+		m.Start()
+		m.AwaitREST(60 * time.Second)
+		return lab.Result{}
+	case argv[0] == "patronictl" && argv[1] == "-c":
+		return m.Patronictl(argv[3:]...)
+	case strings.HasPrefix(line, "pgha ctl -c "):
+		return m.CtlInput("", argv[4:]...)
+	}
+	t.Fatalf("this test cannot run %q", line)
+	return lab.Result{}
+}
+
+// done fails unless a command of the guide ended well and said so.
+func done(t *testing.T, r lab.Result, want string) {
+	t.Helper()
+	if r.Code != 0 || !strings.Contains(r.Stdout, want) {
+		t.Fatalf("want %q and exit code 0: %+v", want, r)
+	}
+}
+
+// migrate is the guide's way, member by member, replicas first: from one kind
+// of agent to the other. It returns the longest write gap.
+func migrate(t *testing.T, c *lab.Cluster, w *lab.Writer, from, to lab.Kind) time.Duration {
+	t.Helper()
+	began := time.Now()
+	leader := c.WaitHealthy(60 * time.Second)
+	tool := map[lab.Kind]string{lab.Patroni: "patronictl -c " + guideConfig, lab.Pgha: "pgha ctl -c " + guideConfig}
+	for _, m := range c.Others(leader) {
+		guide(t, m, "systemctl stop "+from.String())
+		guide(t, m, "systemctl start "+to.String())
+		done(t, guide(t, m, tool[to]+" list"), "| "+m.Name+" ")
+		if now := c.WaitHealthy(60 * time.Second); now != leader {
+			t.Fatalf("%s leads: changing %s, a replica, moved the leader", now.Name, m.Name)
+		}
+	}
+	next := c.Others(leader)[0]
+	r := guide(t, next, tool[to]+" switchover --force --candidate "+next.Name)
+	done(t, r, `Successfully switched over to "`+next.Name+`"`)
+	if now := c.WaitHealthy(60 * time.Second); now != next {
+		t.Fatalf("%s leads, asked for %s", now.Name, next.Name)
+	}
+	guide(t, leader, "systemctl stop "+from.String())
+	guide(t, leader, "systemctl start "+to.String())
+	c.WaitHealthy(60 * time.Second)
+	w.Advance(20 * time.Second)
+	for _, m := range c.Members {
+		if m.Kind() != to {
+			t.Errorf("%s runs %s", m.Name, m.Kind())
+		}
+	}
+	return w.Gap(began)
+}
+
+// A Patroni cluster becomes a pgha cluster and a Patroni cluster again, with
+// writing clients: the commands of docs/migrate-from-patroni.md.
+func TestMixedMigrationAndBack(t *testing.T) {
+	l := long(t)
+	c := healthyCluster(t, l, lab.Options{Patroni: []string{"pg01", "pg02", "pg03"}})
+	w, p := c.StartWriter(), c.StartProber()
+	for _, way := range [][2]lab.Kind{{lab.Patroni, lab.Pgha}, {lab.Pgha, lab.Patroni}} {
+		gap := migrate(t, c, w, way[0], way[1])
+		t.Logf("%s to %s: longest write gap %v", way[0], way[1], gap.Round(time.Millisecond))
+		if gap > 10*time.Second {
+			t.Errorf("%s to %s: write gap %v", way[0], way[1], gap)
+		}
+		done(t, guide(t, c.Members[0], "patronictl -c "+guideConfig+" version pg-basic"), "pg01: Patroni "+lab.PatroniVersion)
+	}
+	nothingLost(t, w, p, c.Leader())
+}
+
+// The same with two members, one way: the story of every test run. Both tools
+// show the cluster alike, byte by byte, while it is mixed.
+func TestMixedMigration(t *testing.T) {
+	l := short(t)
+	c := l.NewCluster(l.StartEtcd(1), lab.Options{Members: []string{"pg01", "pg02"}, Patroni: []string{"pg01", "pg02"}})
+	c.Start()
+	w, p := c.StartWriter(), c.StartProber()
+	gap := migrate(t, c, w, lab.Patroni, lab.Pgha)
+	t.Logf("longest write gap %v", gap.Round(time.Millisecond))
+	nothingLost(t, w, p, c.Leader())
+	for _, args := range []string{"list", "list -f json", "history -f tsv"} {
+		same(t, c.Leader(), "", words(args)...)
+	}
+}
