@@ -38,7 +38,7 @@ type settings struct {
 	said     map[string]bool
 	facts    config.ServerFacts
 	fixed    *config.Effective // what held when the loop began; nil before
-	barred   string // the unsupported setting that was reported last
+	barred   string            // the unsupported setting that was reported last
 }
 
 var _ SettingsSource = (*settings)(nil)
