@@ -171,7 +171,9 @@ type Peer struct {
 	// Primary: it accepts writes.
 	Primary bool
 	// Running: its PostgreSQL is up.
-	Running        bool
+	Running bool
+	// Streaming: its WAL receiver streams. Known of pgha members only.
+	Streaming      bool
 	Location       postgres.LSN
 	Timeline       postgres.Timeline
 	NoFailover     bool

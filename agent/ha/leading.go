@@ -15,10 +15,11 @@ func leading(in Input) Decision {
 	}
 	// A refused renewal never comes here: holder() is false then and Decide
 	// goes on with what the refusal means (lostKey).
-	if d, ok := manualFailover(in); ok {
+	d, ok := manualFailover(in)
+	if ok {
 		return d
 	}
-	return enforcePrimary(in)
+	return enforcePrimary(in).saying(d.Says...)
 }
 
 // enforcePrimary makes the holder a primary, and is content when it is one.

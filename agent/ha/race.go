@@ -333,6 +333,8 @@ func unfit(in Input, m dcs.Member, checkpoint postgres.LSN) string {
 		return fmt.Sprintf("Member %s has not received the shutdown checkpoint yet", m.Name)
 	case checkpoint != 0 && otherTimeline(in, *p):
 		return fmt.Sprintf("Member %s is on timeline %d: its position is that of another log", m.Name, p.Timeline)
+	case checkpoint == 0 && notStreaming(in, *p):
+		return fmt.Sprintf("Member %s does not stream: it would not receive the leader's last rows", m.Name)
 	case checkpoint == 0 && otherBranch(in, *p):
 		return fmt.Sprintf("Timeline %d of member %s is not the leader's %d: it does not follow (yet)", p.Timeline, m.Name, in.Local.Timeline)
 	case checkpoint == 0 && leaderEnd(in) > p.Location && int64(leaderEnd(in)-p.Location) > in.Settings.MaximumLagOnFailover:
@@ -354,6 +356,15 @@ func otherTimeline(in Input, p Peer) bool {
 // timeline than its own.
 func otherBranch(in Input, p Peer) bool {
 	return in.Local.Primary() && in.Local.Timeline != 0 && p.Timeline != 0 && p.Timeline != in.Local.Timeline
+}
+
+// notStreaming: a planned change is under the eyes of a running leader, and a
+// candidate without a stream could not receive the shutdown checkpoint: the
+// writers would wait for nothing (docs/differences.md, "switchover candidate").
+// Patroni members keep the contract's rule, lag alone.
+func notStreaming(in Input, p Peer) bool {
+	f := in.Cluster.Failover
+	return f != nil && f.Leader != "" && in.holder() && in.Local.Primary() && p.Pgha && !p.Streaming
 }
 
 // leaderEnd is how far the leader's log is known to go: what it published,

@@ -23,7 +23,7 @@ import (
 //	set      pause ttl= loop_wait= start_timeout= lag= check_timeline failsafe slots_ttl= use_slots=off
 //	         remove-on-diverged remove-on-rewind-failure unsupported
 //	tags     nofailover nostream replicatefrom= priority=
-//	peer b   lsn= tl= primary nofailover watchdog-failed priority= patroni silent down
+//	peer b   lsn= tl= primary nofailover watchdog-failed priority= patroni silent down cut (does not stream)
 //	try      renew= acquire= release= handover= failover= initialize= register= config= (done, refused, failed)
 //	         follow=same|changed|restart|failed examine=same|diverged|undecided|split
 //	reload   as cluster, or: silent
@@ -200,7 +200,7 @@ func (s *story) setFailover(args []string) error {
 }
 
 func (s *story) setPeer(args []string) error {
-	p := Peer{Name: args[0], Answered: true, Running: true, Location: 0x5000000, Timeline: 1, Priority: 1, Pgha: true}
+	p := Peer{Name: args[0], Answered: true, Running: true, Streaming: true, Location: 0x5000000, Timeline: 1, Priority: 1, Pgha: true}
 	err := each(args[1:], func(k, v string) error {
 		switch k {
 		case "silent":
@@ -208,7 +208,9 @@ func (s *story) setPeer(args []string) error {
 		case "primary":
 			p.Primary = true
 		case "down":
-			p.Running, p.Location = false, 0
+			p.Running, p.Streaming, p.Location = false, false, 0
+		case "cut":
+			p.Streaming = false
 		case "nofailover":
 			p.NoFailover = true
 		case "watchdog-failed":

@@ -247,6 +247,7 @@ func (a *agentProcess) answer() (ha.Peer, truth) {
 		return p, truth{m: a.m}
 	}
 	p.Answered, p.Running, p.Primary = true, true, sv.primary
+	p.Streaming = sv.up != nil && !sv.up.broken
 	p.Location, p.Timeline = a.m.db.location(), a.m.db.timeline
 	return p, truth{a.m, sv.primary, len(a.m.db.wal)}
 }

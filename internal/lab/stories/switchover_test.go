@@ -104,7 +104,7 @@ func TestSwitchoverToNofailoverIsRefused(t *testing.T) {
 		t.Errorf("ctl: exit %d\n%s", code, out)
 	}
 	status, body, err := old.REST("POST", "/switchover", fmt.Sprintf(`{"leader": %q, "candidate": "pg03"}`, old.Name))
-	if status != 412 || body != "switchover is not possible: no good candidates have been found" {
+	if status != 412 || body != "switchover is not possible: no good candidates have been found (pg03: nofailover)" {
 		t.Errorf("REST: %d %q %v", status, body, err)
 	}
 	sameServer(t, old, pid)
