@@ -52,7 +52,7 @@ func (p *peers) peer(a api.PeerStatus) ha.Peer {
 	return ha.Peer{
 		Name: a.Name, Answered: true, Running: a.State == "running",
 		Streaming: a.ReplicationState == "streaming",
-		Primary: a.Role.IsPrimary(), Location: a.Location, Timeline: a.Timeline,
+		Primary:   a.Role.IsPrimary(), Location: a.Location, Timeline: a.Timeline,
 		NoFailover: a.NoFailover(), Priority: a.FailoverPriority(),
 		WatchdogFailed: a.WatchdogFailed, Pgha: a.Pgha != nil,
 	}

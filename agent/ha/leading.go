@@ -118,10 +118,7 @@ func status(in Input) *dcs.Status {
 	}
 	s := &dcs.Status{Optime: in.Local.Location}
 	if in.Settings.UseSlots {
-		s.Slots = map[string]dcs.LSN{postgres.SlotName(in.Self): in.Local.Location}
-		for name, lsn := range in.Local.Slots {
-			s.Slots[name] = lsn
-		}
+		s.Slots = slotPositions(in)
 		s.RetainSlots = retained(in)
 	}
 	return s

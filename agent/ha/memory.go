@@ -66,6 +66,8 @@ type Memory struct {
 	// SlotSeen is, on the leader, when each member slot's member was last
 	// there. Copied on write.
 	SlotSeen map[string]clock.Instant
+	// SlotClash is what was last said of members that share a slot name.
+	SlotClash string
 	// StopFailed: PostgreSQL could not be stopped for a shutdown.
 	StopFailed bool
 }

@@ -35,7 +35,7 @@ func onRequest(in Input) Decision {
 	case in.Local.Primary(), !in.Local.Alive && role == postgres.RolePrimary && (in.holder() || in.Settings.Pause):
 		spec.Role = postgres.RolePrimary
 	default:
-		spec.Source = followTarget(in)
+		spec.Source, _ = followTarget(in)
 		if m := &in.Memory; !in.Local.Alive && !m.Rewind.executed() && m.Rewind != RewindNeed {
 			m.Rewind = RewindCheck // nobody compared its history before this start
 		}

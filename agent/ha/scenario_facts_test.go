@@ -2,6 +2,7 @@ package ha
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,7 +21,7 @@ import (
 //	failover leader= candidate= at=+10s nozone      failover -
 //	sync     leader= standbys=b,c
 //	local    primary|standby|starting|starting-primary|stopped|demoted|crashed|empty|foreign|unreadable|half  lsn= tl= role= id= ...
-//	set      pause ttl= loop_wait= start_timeout= lag= check_timeline failsafe slots_ttl= use_slots=off
+//	set      pause ttl= loop_wait= start_timeout= lag= check_timeline failsafe slots_ttl= use_slots=off permanent= permanent-logical= permanent-standby=
 //	         remove-on-diverged remove-on-rewind-failure unsupported
 //	tags     nofailover nostream replicatefrom= priority=
 //	peer b   lsn= tl= primary nofailover watchdog-failed priority= patroni silent down cut (does not stream)
@@ -142,8 +143,20 @@ func (s *story) setSetting(k, v string) error {
 		set.RemoveOnDiverged = true
 	case "remove-on-rewind-failure":
 		set.RemoveOnRewindFailure = true
-	case "permanent":
-		set.Slots = map[string]config.Slot{v: {Type: "physical"}}
+	case "permanent", "permanent-logical", "permanent-standby": // one more each time; - : none
+		set.Slots = maps.Clone(set.Slots)
+		if set.Slots == nil || v == "-" {
+			set.Slots = map[string]config.Slot{}
+		}
+		switch {
+		case v == "-":
+		case k == "permanent-logical":
+			set.Slots[v] = config.Slot{Type: "logical", Database: "postgres", Plugin: "pgoutput"}
+		case k == "permanent-standby":
+			set.Slots[v] = config.Slot{Type: "physical", ClusterType: "standby"}
+		default:
+			set.Slots[v] = config.Slot{Type: "physical", ClusterType: "primary"}
+		}
 	case "unsupported":
 		set.Unsupported = []config.Finding{{Path: "synchronous_mode", Message: "synchronous_mode is not supported yet"}}
 	default:

@@ -64,6 +64,9 @@ func describe(a Action) string {
 	case Examine:
 		return "examine against " + a.Leader.Name
 	case SyncSlots:
+		if a.Only != nil {
+			return "drop only slots " + strings.Join(a.Only, " ")
+		}
 		return "slots " + slotsText(a.Want)
 	case Answer:
 		return fmt.Sprintf("answer %d %q", a.Code, a.Text)
@@ -198,6 +201,8 @@ func slotsText(want []SlotWant) string {
 		switch {
 		case w.Active:
 			word = w.Name + ":active"
+		case w.Logical:
+			word = w.Name + ":logical"
 		case w.Retained:
 			word = w.Name + ":retained"
 		}

@@ -127,16 +127,16 @@ func change(m *dcs.Member, words []string) error {
 	return each(words, func(k, val string) error {
 		if tag, ok := strings.CutPrefix(k, "tag."); ok {
 			k = "tag"
-			m.Tags = map[string]any{tag: val}
+			addTag(m, tag, val)
 		}
 		switch k {
 		case "tag":
 		case "nofailover", "nostream", "clonefrom":
-			m.Tags = map[string]any{k: true}
+			addTag(m, k, true)
 		case "role":
 			m.Role = postgres.Role(val)
 		case "state":
-			m.State = postgres.State(val)
+			m.State = postgres.State(strings.ReplaceAll(val, "_", " "))
 		case "lsn":
 			return lsn(val, &m.Location)
 		case "tl":
@@ -145,6 +145,8 @@ func change(m *dcs.Member, words []string) error {
 			m.ConnURL = ""
 		case "noapi":
 			m.APIURL = ""
+		case "version":
+			m.Version = val
 		case "nolease":
 			m.Lease = 0
 		case "checkpoint-pending":
@@ -155,6 +157,13 @@ func change(m *dcs.Member, words []string) error {
 		}
 		return nil
 	})
+}
+
+func addTag(m *dcs.Member, name string, value any) {
+	if m.Tags == nil {
+		m.Tags = map[string]any{}
+	}
+	m.Tags[name] = value
 }
 
 // cluster is the view as one read returns it.

@@ -172,7 +172,7 @@ func (m *machine) servesTo(o *machine) bool {
 }
 
 // SyncSlots implements agent.Server. Slots keep WAL, and WAL is never removed here.
-func (c *control) SyncSlots(context.Context, []ha.SlotWant) {
+func (c *control) SyncSlots(context.Context, ha.SyncSlots) {
 	c.a.loop.sleep(c.a.m.s.dur(0, 2*time.Millisecond))
 }
 

@@ -54,7 +54,7 @@ func TestCluster(t *testing.T) {
 	a, b, c := newNode(t, root, "a"), newNode(t, root, "b"), newNode(t, root, "c")
 	a.primary()
 	ctx := within(t, 100*time.Second)
-	must(t, a.SyncSlots(ctx, []Slot{member("b"), member("c")}))
+	must(t, a.SyncSlots(ctx, nil, []Slot{member("b"), member("c")}, nil))
 	b.cloneFrom(a)
 	c.cloneFrom(a)
 	b.untilStreaming()
@@ -126,12 +126,12 @@ func slots(t *testing.T, a, b *node) {
 	paused := a.dyn
 	paused.Pause = true
 	a.Configure(a.eff, paused)
-	must(t, a.SyncSlots(ctx, want))
+	must(t, a.SyncSlots(ctx, nil, want, nil))
 	if got := slotNames(a); got != "b,c,later,unknown,unreserved" {
 		t.Fatalf("paused: %s", got)
 	}
 	a.Configure(a.eff, a.dyn)
-	must(t, a.SyncSlots(ctx, want))
+	must(t, a.SyncSlots(ctx, nil, want, nil))
 	if got := slotNames(a); got != "b,c,later,unreserved" {
 		t.Fatalf("slots: %s", got)
 	}
@@ -143,15 +143,15 @@ func slots(t *testing.T, a, b *node) {
 	a.sql("SELECT pg_switch_wal()::text")
 	to := a.observe().Row.Location
 	want[3].LSN = to
-	must(t, a.SyncSlots(ctx, want))
+	must(t, a.SyncSlots(ctx, nil, want, nil))
 	for _, s := range a.observe().Row.Slots {
 		if s.Name == "later" && s.RestartLSN != to {
 			t.Fatalf("not moved to %s: %+v", to, s)
 		}
 	}
 	// On a standby a slot is never moved beyond replay.
-	must(t, b.SyncSlots(ctx, []Slot{{Name: "c", Use: SlotInactive, LSN: to + 1<<30}}))
-	must(t, b.SyncSlots(ctx, []Slot{{Name: "c", Use: SlotInactive, LSN: to + 1<<30}}))
+	must(t, b.SyncSlots(ctx, nil, []Slot{{Name: "c", Use: SlotInactive, LSN: to + 1<<30}}, nil))
+	must(t, b.SyncSlots(ctx, nil, []Slot{{Name: "c", Use: SlotInactive, LSN: to + 1<<30}}, nil))
 	if s := b.observe().Row.Slots; len(s) != 1 || s[0].RestartLSN == 0 || s[0].RestartLSN > b.observe().Row.Replayed {
 		t.Fatalf("standby's slots %+v", s)
 	}
@@ -200,7 +200,7 @@ func cleanSwitch(t *testing.T, a, b, c *node) {
 		t.Fatalf("promoted row %+v", o.Row)
 	}
 	must(t, b.Promote(ctx)) // again: a success
-	must(t, b.SyncSlots(ctx, []Slot{member("a"), member("c")}))
+	must(t, b.SyncSlots(ctx, nil, []Slot{member("a"), member("c")}, nil))
 	restart, err := c.Follow(ctx, c.follow(b))
 	if err != nil || restart {
 		t.Fatalf("c follows b: restart %v, %v", restart, err)
@@ -259,7 +259,7 @@ func diverged(t *testing.T, a, b *node) {
 	if _, err := b.Start(ctx, StartOptions{Role: postgres.RolePrimary}); !errors.Is(err, ErrRecoveryFiles) {
 		t.Fatalf("a rewound server as primary: %v", err)
 	}
-	must(t, a.SyncSlots(ctx, []Slot{member("b"), member("c")}))
+	must(t, a.SyncSlots(ctx, nil, []Slot{member("b"), member("c")}, nil))
 	b.start(StartOptions{Role: postgres.RoleReplica, Recovery: b.follow(a)})
 	b.untilStreaming()
 	until(t, "b has a's history", func() (bool, any) {

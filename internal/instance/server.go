@@ -68,6 +68,8 @@ type Server struct {
 	tools    toolCache
 	check    confCheck
 
+	busySlots map[string]clock.Instant // slots in use that nobody knows: when that was said
+
 	heartbeat session // the monitoring connection
 	rest      session // the REST status connection
 	disk      diskWatch
