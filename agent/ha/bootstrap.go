@@ -75,28 +75,34 @@ func claimedByUs(in Input) bool {
 	return init != nil && init.SystemID == "" && init.Lease != 0 && init.Lease == in.Lease
 }
 
-// clone chooses where from (3.2): a running member tagged clonefrom, else the leader.
+// clone copies the cluster's data here (3.2).
 func clone(in Input) Decision {
-	var offers []dcs.Member
-	for _, m := range in.Cluster.Members {
-		if m.Name != in.Self && m.Name != in.Cluster.Leader.Name && m.ConnURL != "" &&
-			m.State == postgres.StateRunning && config.Truthy(m.Tags["clonefrom"]) {
-			offers = append(offers, m)
-		}
-	}
-	source := in.Cluster.LeaderMember()
-	kind := "leader"
-	if len(offers) > 0 {
-		// Spread several new replicas over the sources without a dice.
-		h := fnv.New32a()
-		h.Write([]byte(in.Self))
-		source, kind = &offers[int(h.Sum32())%len(offers)], "replica"
-	}
+	source, kind := cloneSource(in)
 	if source == nil || source.ConnURL == "" {
 		return restFor(in, retryPause, Reason{Code: WaitingForBootstrap})
 	}
 	name := "bootstrap from " + kind + " '" + source.Name + "'"
 	return startJob(in, JobSpec{Kind: JobClone, Name: name, Source: source}, Reason{Code: Cloning, Name: name})
+}
+
+// cloneSource chooses where from (3.2): a running member tagged clonefrom,
+// else the leader. kind is "replica" or "leader". A member from which the last
+// attempt failed is passed over once: its key may outlive it by a ttl.
+func cloneSource(in Input) (source *dcs.Member, kind string) {
+	var offers []dcs.Member
+	for _, m := range in.Cluster.Members {
+		if m.Name != in.Self && m.Name != in.Cluster.Leader.Name && m.ConnURL != "" && m.Name != in.Memory.BadSource &&
+			m.State == postgres.StateRunning && config.Truthy(m.Tags["clonefrom"]) {
+			offers = append(offers, m)
+		}
+	}
+	if len(offers) == 0 {
+		return in.Cluster.LeaderMember(), "leader"
+	}
+	// Spread several new replicas over the sources without a dice.
+	h := fnv.New32a()
+	h.Write([]byte(in.Self))
+	return &offers[int(h.Sum32())%len(offers)], "replica"
 }
 
 // afterBootstrap is the end of a bootstrap, good or bad (3.3).

@@ -138,8 +138,12 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 		if r.OK {
 			m.Rewind, m.RewindWhy = RewindInitial, ""
 			m.Recovering, m.CrashRecovered, m.FailedStarts, m.RetryAfter = false, false, 0, 0
+			m.BadSource = ""
 		} else {
 			m.RetryAfter = in.Now.Add(retryPause)
+			if r.Source != nil {
+				m.BadSource = r.Source.Name
+			}
 		}
 	case JobStartPrimary, JobStartStandby, JobRestart, JobFollow:
 		m.Recovering, m.Returning = true, false

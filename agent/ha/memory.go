@@ -43,6 +43,9 @@ type Memory struct {
 	// RetryAfter keeps failing starts and clones apart.
 	RetryAfter clock.Instant
 
+	// BadSource is the member from which the last clone failed; empty: none.
+	BadSource string
+
 	// Demotion under way; nil when none.
 	Demotion *Demotion
 	// Returning: a step-down stopped PostgreSQL, and it has to come back as a

@@ -40,6 +40,8 @@ func eligible(in Input) verdict {
 		return no()
 	case in.Tags.NoFailover:
 		return no()
+	case in.Tags.NoStream && (f == nil || f.Candidate != in.Self):
+		return no(Line{Info, "nostream: this member leads by a manual failover only"})
 	case len(in.Settings.Unsupported) > 0:
 		return no(Line{Warning, unsupported(in)})
 	case in.Settings.FailsafeMode && len(in.Cluster.Failsafe) > 0 && in.Cluster.Failsafe[in.Self] == "":
@@ -218,6 +220,8 @@ func healthiest(in Input, peers []dcs.Member, uncompared string, checkLag bool) 
 		switch {
 		case p == nil || !p.Answered || p.NoFailover || p.WatchdogFailed:
 			continue // neither vote nor veto
+		case config.NoStream(m.Tags) && !p.Primary:
+			continue // it does not race, so nobody may wait for it
 		case p.Primary:
 			return no(Line{Warning, fmt.Sprintf("Primary (%s) is still alive", p.Name)})
 		case p.Name == uncompared, abandoned(in, *p):
@@ -265,11 +269,13 @@ func others(in Input, except string) []dcs.Member {
 	return out
 }
 
-// candidates are the members that could take over from us; only the named one if any.
+// candidates are the members that could take over from us; only the named one
+// if any. One that does not stream takes over by name only
+// (docs/differences.md, "nostream").
 func candidates(in Input, named string) []dcs.Member {
 	var out []dcs.Member
 	for _, m := range in.Cluster.Members {
-		if m.Name == in.Self || m.APIURL == "" || noFailover(m) || named != "" && m.Name != named {
+		if m.Name == in.Self || m.APIURL == "" || noFailover(m) || named != "" && m.Name != named || named == "" && config.NoStream(m.Tags) {
 			continue
 		}
 		out = append(out, m)
