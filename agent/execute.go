@@ -71,6 +71,8 @@ func (l *Loop) executeLocal(ctx context.Context, in *ha.Input, action ha.Action)
 		t.Follow = l.Server.Follow(ctx, a.Source)
 	case ha.Examine:
 		t.Examine, t.ExamineWhy = l.Server.Examine(ctx, a.Leader)
+	case ha.AskUpstream:
+		t.Upstream, t.UpstreamAt = l.Server.AskUpstream(ctx)
 	case ha.SyncSlots:
 		t.Slots = true
 		l.Server.SyncSlots(ctx, a)

@@ -248,6 +248,26 @@ func (m *machine) Examine(ctx context.Context, leader dcs.Member) (ha.ExamineOut
 	return ha.ExamineUndecided, d.Why
 }
 
+// AskUpstream asks the server in primary_conninfo (rulings 16). What cannot be
+// read is nobody: the question is asked where nobody else can answer it.
+func (m *machine) AskUpstream(ctx context.Context) (ha.UpstreamOutcome, string) {
+	up, err := m.inst.AskUpstream(ctx)
+	if err != nil {
+		m.log.Warn("whom did this standby follow", "err", err)
+		return ha.UpstreamDead, ""
+	}
+	m.log.Info("asked the server that this standby followed", "address", up.At, "answer", string(up.State), "why", up.Why)
+	switch up.State {
+	case instance.UpstreamPrimary:
+		return ha.UpstreamPrimary, up.At
+	case instance.UpstreamFed:
+		return ha.UpstreamFed, up.At
+	case instance.UpstreamUnclear:
+		return ha.UpstreamUnclear, up.At
+	}
+	return ha.UpstreamDead, up.At
+}
+
 // SyncSlots brings replication slots to what is wanted.
 func (m *machine) SyncSlots(ctx context.Context, a ha.SyncSlots) {
 	slots := make([]instance.Slot, len(a.Want))

@@ -32,6 +32,9 @@ type Server interface {
 	Follow(ctx context.Context, source *dcs.Member) ha.FollowOutcome
 	// Examine compares histories with the leader's.
 	Examine(ctx context.Context, leader dcs.Member) (ha.ExamineOutcome, string)
+	// AskUpstream asks the server in primary_conninfo whether it is a primary;
+	// at is its address.
+	AskUpstream(ctx context.Context) (outcome ha.UpstreamOutcome, at string)
 	// SyncSlots brings replication slots to what is wanted.
 	SyncSlots(ctx context.Context, a ha.SyncSlots)
 	// SetRole corrects the remembered role.

@@ -101,6 +101,9 @@ type (
 	Follow struct{ Source *dcs.Member }
 	// Examine compares our history with the leader's (16.2).
 	Examine struct{ Leader dcs.Member }
+	// AskUpstream asks the server that this standby's own files name as its
+	// source whether it is a primary (rulings 16).
+	AskUpstream struct{}
 	// SyncSlots brings replication slots to what is wanted (17). With Only no
 	// other slots than these are dropped: slots are not used, and whatever else
 	// is there is somebody else's.
@@ -141,6 +144,7 @@ func (WriteHistory) action()      {}
 func (AskPeers) action()          {}
 func (Follow) action()            {}
 func (Examine) action()           {}
+func (AskUpstream) action()       {}
 func (SyncSlots) action()         {}
 func (StartJob) action()          {}
 func (CancelJob) action()         {}

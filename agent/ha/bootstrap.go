@@ -193,10 +193,10 @@ func wrongSystem(in Input) Decision {
 			return rest(in, Reason{Code: ReleasedMismatch}).saying(warn)
 		}
 		return otherSystemInPause(in).saying(warn).noting("its data belong to another cluster; the agent will exit when the pause ends")
-	case in.Local.Alive && in.Local.InRecovery && streamedLately(in):
-		// Rulings 16: a standby of a living primary registers nothing.
-		return rest(in, Reason{Code: WaitForPrimary, Detail: "the upstream in primary_conninfo"}).
-			noting("the cluster is unknown to the DCS; start the agent of the member running as primary first")
+	case standbyHere(in) && in.Tried.Initialize == NotTried && in.Tried.Upstream == UpstreamNotAsked:
+		return do(in, AskUpstream{}, "is the server that this standby followed a primary")
+	case standbyHere(in) && (in.Tried.Upstream > UpstreamDead || streamedLately(in)):
+		return waitForUpstream(in)
 	case in.Tried.Initialize == NotTried:
 		put := PutSystemID{ID: in.Local.SystemID, Absent: init == nil}
 		if init != nil {
@@ -209,6 +209,33 @@ func wrongSystem(in Input) Decision {
 	default:
 		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "the cluster could not be registered in the DCS yet"})
 	}
+}
+
+// standbyHere: what runs, or would be started, is a standby.
+func standbyHere(in Input) bool {
+	return in.Local.Alive && in.Local.InRecovery || !in.Local.Alive && in.Local.RecoverySignal
+}
+
+// waitForUpstream is rulings 16: whoever registers the cluster may lead it, and
+// a standby must not while the primary it followed is alive.
+func waitForUpstream(in Input) Decision {
+	who := "the server in primary_conninfo"
+	if in.Tried.UpstreamAt != "" {
+		who = in.Tried.UpstreamAt
+	}
+	switch in.Tried.Upstream {
+	case UpstreamPrimary:
+		who += ", which answers as a primary"
+	case UpstreamFed:
+		who += ", a standby that receives WAL from a primary"
+	case UpstreamUnclear:
+		who += ", where a server is that cannot be asked (see the log)"
+	default:
+		who += ", from which this standby streamed a moment ago"
+	}
+	return restFor(in, retryPause, Reason{Code: WaitForPrimary, Detail: who}).
+		noting("the cluster is unknown to the DCS; first start the agent of the member at " + who +
+			". If this member is to lead instead, stop that server for good and run `pgha ctl adopt --member " + in.Self + " --force`")
 }
 
 // otherSystemInPause: nobody here leads this cluster with these data, and

@@ -104,7 +104,7 @@ func remember(in Input) Memory {
 	switch {
 	case in.Tried.Acquire == Failed:
 		m.AcquireInDoubt = true
-	case in.Tried.Acquire == Done || in.Cluster != nil && in.Cluster.Leader != nil && in.Cluster.Leader.Name != in.Self:
+	case in.Tried.Acquire == Done || in.Tried.Release == Done || in.Cluster != nil && in.Cluster.Leader != nil && in.Cluster.Leader.Name != in.Self:
 		m.AcquireInDoubt = false
 	}
 	if in.Local.Alive && in.Job == nil {

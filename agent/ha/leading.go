@@ -55,6 +55,11 @@ func enforcePrimary(in Input) Decision {
 		}
 		in.Memory.AcquireInDoubt = false
 	}
+	if in.Tried.Release != NotTried {
+		// Whatever came back, the key may go at any moment: the next renewal
+		// makes a late release void.
+		return restFor(in, unlockedRetry, Reason{Code: NotPromotingNoRenew})
+	}
 	if in.Now.Before(in.Memory.RetryAfter) {
 		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "the promotion failed; next attempt follows"}).
 			noting("the promotion failed; see the log")
@@ -79,7 +84,7 @@ func askAgain(in Input) (Decision, bool) {
 	case v.ok:
 		return Decision{}, false
 	case in.Tried.Release == NotTried:
-		in.Memory.AcquireInDoubt, in.Memory.Released = false, in.Now
+		in.Memory.Released = in.Now // the doubt stays until the key is seen to be gone
 		return act(in, ReleaseLeader{}, Reason{Code: NotHealthiest}).saying(v.says...), true
 	}
 	return restFor(in, unlockedRetry, Reason{Code: NotHealthiest}), true

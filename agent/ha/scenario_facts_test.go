@@ -17,7 +17,7 @@ import (
 //
 //	cluster  leader=b|- initialize=<id>|other|empty|mine|- members=a,b,c optime=0/5 slots=b:0/5 retain=x
 //	         history=1:0/3:b|[]|- failsafe=a,b config=bad
-//	member b role= state= lsn= tl= nofailover nourl noapi nolease checkpoint-pending tag.X=
+//	member b role= state= lsn= tl= nofailover nourl noapi nolease checkpoint-pending cut archive patroni tag.X=
 //	failover leader= candidate= at=+10s nozone      failover -
 //	sync     leader= standbys=b,c
 //	local    primary|standby|starting|starting-primary|stopped|demoted|crashed|empty|foreign|unreadable|half  lsn= tl= role= id= ...
@@ -26,7 +26,7 @@ import (
 //	tags     nofailover nostream replicatefrom= priority=
 //	peer b   lsn= tl= primary nofailover watchdog-failed priority= patroni silent down cut (does not stream)
 //	try      renew= acquire= release= handover= failover= initialize= register= config= (done, refused, failed)
-//	         follow=same|changed|restart|failed examine=same|diverged|undecided|split
+//	         follow=same|changed|restart|failed examine=same|diverged|undecided|split upstream=dead|primary|fed|unclear
 //	reload   as cluster, or: silent
 //	job      <kind> phase=shutdown|promoting checkpoint= canceled age=
 //	finished ok|failed|unreachable|still-starting checkpoint=
@@ -416,6 +416,13 @@ func (s *story) setScript(k, v string) error {
 		return unknown(v)
 	}
 	switch k {
+	case "upstream":
+		for o, name := range upstreamNames {
+			if name == v {
+				s.script.upstream = o
+				return nil
+			}
+		}
 	case "follow":
 		for _, o := range []FollowOutcome{FollowSame, FollowChanged, FollowRestart, FollowFailed} {
 			if followName(o) == v {

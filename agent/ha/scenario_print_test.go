@@ -12,6 +12,8 @@ import (
 
 var rewindNames = []string{"initial", "check", "need", "not-needed", "success", "failed"}
 
+var upstreamNames = map[UpstreamOutcome]string{UpstreamDead: "dead", UpstreamPrimary: "primary", UpstreamFed: "fed", UpstreamUnclear: "unclear"}
+
 func levelName(l Level) string {
 	return map[Level]string{Info: "info", Warning: "warning", Error: "error", Critical: "critical"}[l]
 }
@@ -88,7 +90,7 @@ func describe(a Action) string {
 		return "delete initialize" + guardText(false, a.Revision)
 	}
 	names := map[Action]string{Reload{}: "reload", TouchMember{}: "write member key", ClaimInitialize{}: "claim initialize",
-		AcquireLeader{}: "acquire", CancelJob{}: "cancel job"}
+		AskUpstream{}: "ask the server in primary_conninfo", AcquireLeader{}: "acquire", CancelJob{}: "cancel job"}
 	return names[a]
 }
 

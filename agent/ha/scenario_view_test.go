@@ -145,6 +145,12 @@ func change(m *dcs.Member, words []string) error {
 			m.ConnURL = ""
 		case "noapi":
 			m.APIURL = ""
+		case "cut":
+			m.ReplicationState = ""
+		case "archive":
+			m.ReplicationState = "in archive recovery"
+		case "patroni":
+			m.Pgha = nil
 		case "version":
 			m.Version = val
 		case "nolease":
@@ -188,7 +194,8 @@ func (v *view) cluster() *dcs.Cluster {
 	for i, name := range v.members {
 		m := dcs.Member{Name: name, Lease: dcs.LeaseID(100 + i), MemberData: dcs.MemberData{
 			ConnURL: "postgres://" + name + ":5432/postgres", APIURL: "http://" + name + ":8008/patroni",
-			State: postgres.StateRunning, Role: postgres.RoleReplica, Timeline: 1, Location: 0x5000000}}
+			State: postgres.StateRunning, Role: postgres.RoleReplica, Timeline: 1, Location: 0x5000000,
+			ReplicationState: "streaming", Pgha: &dcs.PghaInfo{}}}
 		if name == v.leader {
 			m.Role = postgres.RolePrimary
 		}

@@ -62,7 +62,7 @@ func wantedSlots(in Input) []SlotWant {
 	}
 	if !in.Tags.NoFailover || leading {
 		for _, name := range in.Cluster.Status.RetainSlots {
-			if _, have := byName[name]; have || name == own {
+			if _, have := byName[name]; have || name == own || slotless(in, name) {
 				continue
 			}
 			byName[name] = SlotWant{Name: name, Retained: true, LSN: in.Cluster.Status.Slots[name]}
@@ -130,6 +130,21 @@ func sharedNames(in Input) string {
 	return strings.Join(out, ", ")
 }
 
+// slotless says whether that is the slot of a member that is here and does not
+// stream any more: nothing is retained for it.
+func slotless(in Input, slot string) bool {
+	none := false
+	for _, m := range in.Cluster.Members {
+		if postgres.SlotName(m.Name) == slot {
+			if !noStream(in, m.Name) {
+				return false
+			}
+			none = true
+		}
+	}
+	return none
+}
+
 // olderLeader: one before 4.0 does not publish where members' slots are
 // (pitfall 141).
 func olderLeader(in Input) bool {
@@ -160,7 +175,7 @@ func seen(in Input) map[string]clock.Instant {
 		}
 	}
 	maps.DeleteFunc(out, func(name string, at clock.Instant) bool {
-		return permanent(in, name) || in.Settings.MemberSlotsTTL > 0 && in.Now.Sub(at) > in.Settings.MemberSlotsTTL
+		return permanent(in, name) || slotless(in, name) || in.Settings.MemberSlotsTTL > 0 && in.Now.Sub(at) > in.Settings.MemberSlotsTTL
 	})
 	return out
 }
@@ -169,7 +184,7 @@ func seen(in Input) map[string]clock.Instant {
 func expired(in Input, before map[string]clock.Instant) []Line {
 	var says []Line
 	for _, name := range slices.Sorted(maps.Keys(before)) {
-		if _, still := in.Memory.SlotSeen[name]; !still && !permanent(in, name) {
+		if _, still := in.Memory.SlotSeen[name]; !still && !permanent(in, name) && !slotless(in, name) {
 			says = append(says, Line{Info, fmt.Sprintf("Replication slot '%s' for absent cluster member is expired after %d sec.",
 				name, int(in.Settings.MemberSlotsTTL.Seconds()))})
 		}

@@ -54,6 +54,10 @@ func unfitSource(in Input, name string) string {
 	case m.Role.IsPrimary():
 		// Not the leader: what it writes is not the cluster's.
 		return "runs as a primary without the leader key"
+	case m.Pgha != nil && m.State == postgres.StateRunning && m.ReplicationState == "" && !config.NoStream(m.Tags):
+		// It may be at it for a moment, or stay diverged for good: a change of
+		// source is a reload, and it is gone back from by another.
+		return "does not stream itself"
 	}
 	return ""
 }

@@ -148,7 +148,7 @@ func (c *control) Follow(_ context.Context, source *dcs.Member) ha.FollowOutcome
 	case c.a.m.s.shape.followNeedsRestart:
 		return ha.FollowRestart
 	}
-	sv.source = name
+	sv.source, c.a.m.db.source = name, name
 	sv.disconnect()
 	sv.receive()
 	return ha.FollowChanged
@@ -169,6 +169,22 @@ func (c *control) Examine(_ context.Context, leader dcs.Member) (ha.ExamineOutco
 func (m *machine) servesTo(o *machine) bool {
 	sv := m.db.run
 	return sv != nil && sv.primary && sv.ready && !sv.stopping && !sv.stuck() && m.s.net.both(m.at, o.at)
+}
+
+// AskUpstream implements agent.Server.
+func (c *control) AskUpstream(context.Context) (ha.UpstreamOutcome, string) {
+	m := c.a.m
+	c.a.loop.sleep(m.s.dur(time.Millisecond, 20*time.Millisecond))
+	from := m.s.machineNamed(m.db.source)
+	switch {
+	case from == nil || from.db.run == nil || !from.db.run.ready || from.db.run.stuck() || !m.s.net.both(m.at, from.at):
+		return ha.UpstreamDead, m.db.source
+	case from.db.run.primary:
+		return ha.UpstreamPrimary, from.name
+	case from.db.run.up != nil:
+		return ha.UpstreamFed, from.name
+	}
+	return ha.UpstreamDead, from.name
 }
 
 // SyncSlots implements agent.Server. Slots keep WAL, and WAL is never removed here.
