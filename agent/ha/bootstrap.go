@@ -219,23 +219,27 @@ func standbyHere(in Input) bool {
 // waitForUpstream is rulings 16: whoever registers the cluster may lead it, and
 // a standby must not while the primary it followed is alive.
 func waitForUpstream(in Input) Decision {
+	who := upstreamText(in)
+	return restFor(in, retryPause, Reason{Code: WaitForPrimary, Detail: who}).
+		noting("the cluster is unknown to the DCS; first start the agent of the member at " + who +
+			". If this member is to lead instead, stop that server for good and run `pgha ctl adopt --member " + in.Self + " --force`")
+}
+
+// upstreamText names the server that this standby followed, and what it is.
+func upstreamText(in Input) string {
 	who := "the server in primary_conninfo"
 	if in.Tried.UpstreamAt != "" {
 		who = in.Tried.UpstreamAt
 	}
 	switch in.Tried.Upstream {
 	case UpstreamPrimary:
-		who += ", which answers as a primary"
+		return who + ", which answers as a primary"
 	case UpstreamFed:
-		who += ", a standby that receives WAL from a primary"
+		return who + ", a standby that receives WAL from a primary"
 	case UpstreamUnclear:
-		who += ", where a server is that cannot be asked (see the log)"
-	default:
-		who += ", from which this standby streamed a moment ago"
+		return who + ", where a server is that cannot be asked (see the log)"
 	}
-	return restFor(in, retryPause, Reason{Code: WaitForPrimary, Detail: who}).
-		noting("the cluster is unknown to the DCS; first start the agent of the member at " + who +
-			". If this member is to lead instead, stop that server for good and run `pgha ctl adopt --member " + in.Self + " --force`")
+	return who + ", from which this standby streamed a moment ago"
 }
 
 // otherSystemInPause: nobody here leads this cluster with these data, and

@@ -62,6 +62,7 @@ func TestCluster(t *testing.T) {
 	t.Run("standby", func(t *testing.T) { standbyFacts(t, a, b) })
 	t.Run("slots", func(t *testing.T) { slots(t, a, b) })
 	t.Run("rotated password", func(t *testing.T) { rotatedPassword(t, a, b) })
+	t.Run("upstream", func(t *testing.T) { upstream(t, a, b, c) })
 	t.Run("switch", func(t *testing.T) { cleanSwitch(t, a, b, c) })
 	t.Run("diverged", func(t *testing.T) { diverged(t, a, b) })
 }
@@ -182,6 +183,39 @@ func rotatedPassword(t *testing.T, a, b *node) {
 }
 
 // cleanSwitch: a stops cleanly, b is promoted, a and c follow without rewind.
+// upstream: what the server that a standby followed answers, asked by the
+// running standby and by the files of the stopped one (rulings 16).
+func upstream(t *testing.T, a, b, c *node) {
+	ctx := within(t, 40*time.Second)
+	want := func(n *node, state UpstreamState, at *node) {
+		t.Helper()
+		address := ""
+		if at != nil {
+			src := at.source()
+			address = src.Host + ":" + src.Port
+		}
+		if up, err := n.AskUpstream(ctx); err != nil || up.State != state || up.At != address {
+			t.Fatalf("%s asks: %+v, %v; want %s at %s", n.name, up, err, state, address)
+		}
+	}
+	want(a, UpstreamNone, nil)
+	want(b, UpstreamPrimary, a)
+	restart, err := c.Follow(ctx, c.follow(b))
+	if err != nil || restart {
+		t.Fatalf("c follows b: restart %v, %v", restart, err)
+	}
+	want(c, UpstreamFed, b)
+	must(t, c.Stop(ctx, StopOptions{}))
+	want(c, UpstreamFed, b)
+	must(t, b.Stop(ctx, StopOptions{}))
+	want(b, UpstreamPrimary, a)
+	want(c, UpstreamSilent, b)
+	b.start(StartOptions{Recovery: b.follow(a)})
+	c.start(StartOptions{Recovery: c.follow(a)})
+	b.untilStreaming()
+	c.untilStreaming()
+}
+
 func cleanSwitch(t *testing.T, a, b, c *node) {
 	ctx := within(t, 40*time.Second)
 	a.sql("CREATE TABLE public.switched AS SELECT 1 AS x")

@@ -93,7 +93,7 @@ func (s *Server) askServerAt(ctx context.Context, src Source, own postgres.Syste
 	defer closeConn(c)
 	var inRecovery, receives bool
 	var theirs string
-	err = c.QueryRow(ctx, `SELECT pg_is_in_recovery(), system_identifier::text, EXISTS (SELECT FROM pg_stat_wal_receiver) FROM pg_control_system()`).
+	err = c.QueryRow(ctx, `SELECT pg_is_in_recovery(), system_identifier::text, EXISTS (SELECT FROM pg_stat_wal_receiver WHERE COALESCE(status, 'streaming') = 'streaming') FROM pg_control_system()`).
 		Scan(&inRecovery, &theirs, &receives)
 	switch {
 	case err != nil:

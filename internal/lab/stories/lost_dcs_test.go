@@ -22,7 +22,15 @@ func TestStandbyFirstAfterALostDCS(t *testing.T) {
 	leader := c.Leader()
 	stopped, running := c.Others(leader)[0], c.Others(leader)[1]
 	stopped.Shutdown(30 * time.Second)
-	ctl(t, leader, 0, words("pause --wait"), "Success: cluster management is paused")
+	ctl(t, leader, 0, words("pause"), "Success: cluster management is paused")
+	for _, m := range []*lab.Member{leader, running} {
+		l.Until(10*time.Second, m.Name+" is paused", func() string {
+			if s, err := m.Status(); err != nil || !s.Pause {
+				return fmt.Sprintf("%+v %v", s, err)
+			}
+			return ""
+		})
+	}
 	running.Shutdown(30 * time.Second)
 	leader.Shutdown(30 * time.Second)
 	pid, standby := leader.Postmaster(), running.Postmaster()
@@ -56,9 +64,13 @@ func TestStandbyFirstAfterALostDCS(t *testing.T) {
 		}
 		return ""
 	})
-	if note, _, err := c.Etcd.Get(c.Key("members/" + stopped.Name)); err != nil || !strings.Contains(note, "first start the agent of the member at "+asked) {
-		t.Errorf("the member key does not tell: %s %v", note, err)
-	}
+	l.Until(10*time.Second, "the member key tells it too", func() string {
+		note, _, err := c.Etcd.Get(c.Key("members/" + stopped.Name))
+		if err != nil || !strings.Contains(note, "first start the agent of the member at "+asked) {
+			return fmt.Sprint(note, err)
+		}
+		return ""
+	})
 	running.Start()
 	l.Never(ttl(c)+2*time.Second, "standbys must not register the cluster", func() string {
 		id, there, err := c.Etcd.Get(c.Key("initialize"))
