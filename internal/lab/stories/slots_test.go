@@ -60,7 +60,7 @@ func receive(t *testing.T, m *lab.Member, name, dir string) {
 }
 
 func receiver(t *testing.T, m *lab.Member, name, dir string, more ...string) []string {
-	return append([]string{filepath.Join(lab.PGBin(t, lab.PGVersion(t)), "pg_receivewal"), "-D", dir, "--slot=" + name, "--status-interval=1",
+	return append([]string{filepath.Join(lab.PGBin(t, lab.PGVersion(t)), "pg_receivewal"), "-D", dir, "--slot=" + name, "--status-interval=1", "--synchronous",
 		"-d", "host=" + m.Addr + " user=replicator password=andheretoo"}, more...)
 }
 

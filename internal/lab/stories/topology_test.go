@@ -121,7 +121,12 @@ func TestNostreamMember(t *testing.T) {
 	})
 	waitSlot(t, l, leader, quiet.Name, false)
 	waitSlot(t, l, other, quiet.Name, false)
-	ctl(t, leader, 0, words("list"), "in archive recovery")
+	l.Until(10*time.Second, "list shows it", func() string {
+		if out, _ := leader.Ctl("list"); !strings.Contains(out, "in archive recovery") {
+			return out
+		}
+		return ""
+	})
 	leader.MustQuery("CREATE TABLE archived (n int)")
 	leader.MustQuery("SELECT pg_switch_wal()::text")
 	l.Until(30*time.Second, "a table arrives by the archive", func() string {
