@@ -71,9 +71,11 @@ func (l *Loop) executeLocal(ctx context.Context, in *ha.Input, action ha.Action)
 		t.Follow = l.Server.Follow(ctx, a.Source)
 	case ha.Examine:
 		t.Examine, t.ExamineWhy = l.Server.Examine(ctx, a.Leader)
+	case ha.AskUpstream:
+		t.Upstream, t.UpstreamAt = l.Server.AskUpstream(ctx)
 	case ha.SyncSlots:
 		t.Slots = true
-		l.Server.SyncSlots(ctx, a.Want)
+		l.Server.SyncSlots(ctx, a)
 	case ha.CancelJob:
 		l.Server.Cancel()
 		if in.Job = l.Server.Job(); in.Job == nil { // it had ended: its result, and facts from after it

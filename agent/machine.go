@@ -257,49 +257,43 @@ func (m *machine) Examine(ctx context.Context, leader dcs.Member) (ha.ExamineOut
 	return ha.ExamineUndecided, d.Why
 }
 
-// SyncSlots brings physical slots to what is wanted.
-func (m *machine) SyncSlots(ctx context.Context, want []ha.SlotWant) {
-	slots := make([]instance.Slot, len(want))
-	for i, w := range want {
-		slots[i] = instance.Slot{Name: w.Name, Use: instance.SlotInactive, LSN: w.LSN, MayRecreate: !w.Active && !w.Retained}
+// AskUpstream asks the server in primary_conninfo (rulings 16). What cannot be
+// read is nobody: the question is asked where nobody else can answer it.
+func (m *machine) AskUpstream(ctx context.Context) (ha.UpstreamOutcome, string) {
+	up, err := m.inst.AskUpstream(ctx)
+	if err != nil {
+		m.log.Warn("whom did this standby follow", "err", err)
+		return ha.UpstreamDead, ""
+	}
+	m.log.Info("asked the server that this standby followed", "address", up.At, "answer", string(up.State), "why", up.Why)
+	switch up.State {
+	case instance.UpstreamPrimary:
+		return ha.UpstreamPrimary, up.At
+	case instance.UpstreamFed:
+		return ha.UpstreamFed, up.At
+	case instance.UpstreamUnclear:
+		return ha.UpstreamUnclear, up.At
+	}
+	return ha.UpstreamDead, up.At
+}
+
+// SyncSlots brings replication slots to what is wanted.
+func (m *machine) SyncSlots(ctx context.Context, a ha.SyncSlots) {
+	slots := make([]instance.Slot, len(a.Want))
+	for i, w := range a.Want {
+		slots[i] = instance.Slot{Name: w.Name, Use: instance.SlotInactive, LSN: w.LSN}
 		switch {
+		case w.Logical:
+			slots[i].Use = instance.SlotLogical
 		case w.Active:
 			slots[i].Use = instance.SlotActive
 		case w.Retained:
 			slots[i].Use = instance.SlotRetained
 		}
 	}
-	if slotsInOrder(m.observation().Row, slots) {
-		return
-	}
-	if err := m.inst.SyncSlots(ctx, slots); err != nil {
+	if err := m.inst.SyncSlots(ctx, m.observation().Row, slots, a.Only); err != nil {
 		m.log.Warn("bring the replication slots in order", "err", err)
 	}
-}
-
-// slotsInOrder says whether the row of this cycle shows nothing to do: every
-// wanted slot is there and far enough, and no other.
-func slotsInOrder(r *instance.Row, want []instance.Slot) bool {
-	if r == nil {
-		return false
-	}
-	have := map[string]instance.SlotRow{}
-	for _, s := range r.Slots {
-		if s.Type == "physical" {
-			have[s.Name] = s
-		}
-	}
-	if len(have) != len(want) {
-		return false
-	}
-	for _, w := range want {
-		s, ok := have[w.Name]
-		idle := w.Use != instance.SlotActive
-		if !ok || s.WALStatus == "lost" || idle && (s.RestartLSN < w.LSN || s.RestartLSN == 0 || s.Xmin) {
-			return false
-		}
-	}
-	return true
 }
 
 // SetRole corrects the remembered role.

@@ -51,7 +51,8 @@ func (p *peers) peer(a api.PeerStatus) ha.Peer {
 	p.sayOnce(a)
 	return ha.Peer{
 		Name: a.Name, Answered: true, Running: a.State == "running",
-		Primary: a.Role.IsPrimary(), Location: a.Location, Timeline: a.Timeline,
+		Streaming: a.ReplicationState == "streaming",
+		Primary:   a.Role.IsPrimary(), Location: a.Location, Timeline: a.Timeline,
 		NoFailover: a.NoFailover(), Priority: a.FailoverPriority(),
 		WatchdogFailed: a.WatchdogFailed, Pgha: a.Pgha != nil,
 	}

@@ -32,8 +32,11 @@ type Server interface {
 	Follow(ctx context.Context, source *dcs.Member) ha.FollowOutcome
 	// Examine compares histories with the leader's.
 	Examine(ctx context.Context, leader dcs.Member) (ha.ExamineOutcome, string)
-	// SyncSlots brings physical slots to what is wanted.
-	SyncSlots(ctx context.Context, want []ha.SlotWant)
+	// AskUpstream asks the server in primary_conninfo whether it is a primary;
+	// at is its address.
+	AskUpstream(ctx context.Context) (outcome ha.UpstreamOutcome, at string)
+	// SyncSlots brings replication slots to what is wanted.
+	SyncSlots(ctx context.Context, a ha.SyncSlots)
 	// SetRole corrects the remembered role.
 	SetRole(role postgres.Role)
 	// Hold extends the guard's deadline: the leader key is certainly ours

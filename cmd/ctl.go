@@ -79,7 +79,7 @@ func newCtlCommand(outside outside) *cobra.Command {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return clickError(err) })
 	cmd.AddCommand(
 		newListCommand(tool), newTopologyCommand(tool),
-		newSwitchoverCommand(tool), newFailoverCommand(tool),
+		newSwitchoverCommand(tool), newFailoverCommand(tool), newAdoptCommand(tool),
 		newRestartCommand(tool), newReinitCommand(tool), newReloadCommand(tool), newFlushCommand(tool),
 		newPauseCommand(tool), newResumeCommand(tool),
 		newHistoryCommand(tool), newShowConfigCommand(tool), newEditConfigCommand(tool),

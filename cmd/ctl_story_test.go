@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -156,6 +157,9 @@ func (w *world) stored(t *testing.T) string {
 	text := fmt.Sprintf("members %d\n", len(c.Members))
 	if c.Config != nil {
 		text += "config " + string(c.Config.Raw) + "\n"
+	}
+	if c.Initialize != nil && !slices.Contains(w.keys, string(dcs.KeyInitialize)) {
+		text += "initialize " + string(c.Initialize.SystemID) + "\n"
 	}
 	if c.Failover != nil {
 		text += "failover " + string(dcs.EncodeFailover(c.Failover)) + "\n"

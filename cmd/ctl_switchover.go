@@ -49,3 +49,24 @@ is not synchronous: transactions it does not have are LOST.`
 	}
 	return t.finish(cmd)
 }
+
+func newAdoptCommand(t *ctlTool) *cobra.Command {
+	var o ctl.AdoptOptions
+	cmd := t.command("adopt", "[CLUSTER_NAME]", "Register a cluster that the DCS has lost, by the data of one member")
+	cmd.Long = `After a loss of the DCS the agents register the cluster again by themselves, the
+running primary's first. Standbys wait for it. When that primary is gone for good,
+this makes one standby's data the cluster's and has it lead: what only the lost
+primary had is LOST. Not possible while the cluster is registered or has a leader.`
+	cmd.Example = `  $ pgha ctl adopt shop --member db2 --force
+  ...
+  2031-02-03 04:05:06.78901 Cluster shop is registered with system identifier 7500000000000000001; db2 takes the leader key in its next cycle`
+	f := cmd.Flags()
+	f.StringVar(&o.Member, "member", "", "member whose data count (required)")
+	f.BoolVar(&o.Force, "force", false, "do not ask anything, not even before losing transactions")
+	cmd.Args = takes(optionalCluster)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		o.Cluster = first(args)
+		return t.run(cmd, func(ctx context.Context, s *ctl.Session) error { return ctl.Adopt(ctx, s, o) })
+	}
+	return t.finish(cmd)
+}

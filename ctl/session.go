@@ -113,15 +113,15 @@ func (s *Session) load(ctx context.Context, scope string) (*dcs.Cluster, error) 
 	return c, nil
 }
 
-// write changes keys of a scope.
-func (s *Session) write(ctx context.Context, scope string, w dcs.Write) error {
+// write changes keys of a scope, all or none.
+func (s *Session) write(ctx context.Context, scope string, writes ...dcs.Write) error {
 	store, err := s.store(ctx, scope)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
-	return store.Apply(ctx, w)
+	return store.Apply(ctx, writes...)
 }
 
 // cluster settles the cluster's name and reads it.

@@ -101,8 +101,16 @@ type (
 	Follow struct{ Source *dcs.Member }
 	// Examine compares our history with the leader's (16.2).
 	Examine struct{ Leader dcs.Member }
-	// SyncSlots brings physical slots to what is wanted (17).
-	SyncSlots struct{ Want []SlotWant }
+	// AskUpstream asks the server that this standby's own files name as its
+	// source whether it is a primary (rulings 16).
+	AskUpstream struct{}
+	// SyncSlots brings replication slots to what is wanted (17). With Only no
+	// other slots than these are dropped: slots are not used, and whatever else
+	// is there is somebody else's.
+	SyncSlots struct {
+		Want []SlotWant
+		Only []string
+	}
 	// StartJob begins the one long action.
 	StartJob struct{ Job JobSpec }
 	// CancelJob asks the running job to end early; its end is still awaited.
@@ -136,6 +144,7 @@ func (WriteHistory) action()      {}
 func (AskPeers) action()          {}
 func (Follow) action()            {}
 func (Examine) action()           {}
+func (AskUpstream) action()       {}
 func (SyncSlots) action()         {}
 func (StartJob) action()          {}
 func (CancelJob) action()         {}
@@ -225,7 +234,7 @@ type JobResult struct {
 	CheckpointLSN postgres.LSN
 }
 
-// SlotWant is one physical slot that a member must have.
+// SlotWant is one slot that a member must have.
 type SlotWant struct {
 	Name string
 	// Active: its member should stream from here now. An inactive one is
@@ -233,5 +242,8 @@ type SlotWant struct {
 	Active bool
 	// Retained: its member is away and known from retain_slots only.
 	Retained bool
-	LSN      postgres.LSN
+	// Logical: a permanent logical slot, which is known but not served: a slot
+	// of that name is left alone.
+	Logical bool
+	LSN     postgres.LSN
 }

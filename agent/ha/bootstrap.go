@@ -75,28 +75,34 @@ func claimedByUs(in Input) bool {
 	return init != nil && init.SystemID == "" && init.Lease != 0 && init.Lease == in.Lease
 }
 
-// clone chooses where from (3.2): a running member tagged clonefrom, else the leader.
+// clone copies the cluster's data here (3.2).
 func clone(in Input) Decision {
-	var offers []dcs.Member
-	for _, m := range in.Cluster.Members {
-		if m.Name != in.Self && m.Name != in.Cluster.Leader.Name && m.ConnURL != "" &&
-			m.State == postgres.StateRunning && config.Truthy(m.Tags["clonefrom"]) {
-			offers = append(offers, m)
-		}
-	}
-	source := in.Cluster.LeaderMember()
-	kind := "leader"
-	if len(offers) > 0 {
-		// Spread several new replicas over the sources without a dice.
-		h := fnv.New32a()
-		h.Write([]byte(in.Self))
-		source, kind = &offers[int(h.Sum32())%len(offers)], "replica"
-	}
+	source, kind := cloneSource(in)
 	if source == nil || source.ConnURL == "" {
 		return restFor(in, retryPause, Reason{Code: WaitingForBootstrap})
 	}
 	name := "bootstrap from " + kind + " '" + source.Name + "'"
 	return startJob(in, JobSpec{Kind: JobClone, Name: name, Source: source}, Reason{Code: Cloning, Name: name})
+}
+
+// cloneSource chooses where from (3.2): a running member tagged clonefrom,
+// else the leader. kind is "replica" or "leader". A member from which the last
+// attempt failed is passed over once: its key may outlive it by a ttl.
+func cloneSource(in Input) (source *dcs.Member, kind string) {
+	var offers []dcs.Member
+	for _, m := range in.Cluster.Members {
+		if m.Name != in.Self && m.Name != in.Cluster.Leader.Name && m.ConnURL != "" && m.Name != in.Memory.BadSource &&
+			m.State == postgres.StateRunning && config.Truthy(m.Tags["clonefrom"]) {
+			offers = append(offers, m)
+		}
+	}
+	if len(offers) == 0 {
+		return in.Cluster.LeaderMember(), "leader"
+	}
+	// Spread several new replicas over the sources without a dice.
+	h := fnv.New32a()
+	h.Write([]byte(in.Self))
+	return &offers[int(h.Sum32())%len(offers)], "replica"
 }
 
 // afterBootstrap is the end of a bootstrap, good or bad (3.3).
@@ -187,10 +193,10 @@ func wrongSystem(in Input) Decision {
 			return rest(in, Reason{Code: ReleasedMismatch}).saying(warn)
 		}
 		return otherSystemInPause(in).saying(warn).noting("its data belong to another cluster; the agent will exit when the pause ends")
-	case in.Local.Alive && in.Local.InRecovery && streamedLately(in):
-		// Rulings 16: a standby of a living primary registers nothing.
-		return rest(in, Reason{Code: WaitForPrimary, Detail: "the upstream in primary_conninfo"}).
-			noting("the cluster is unknown to the DCS; start the agent of the member running as primary first")
+	case standbyHere(in) && in.Tried.Initialize == NotTried && in.Tried.Upstream == UpstreamNotAsked:
+		return do(in, AskUpstream{}, "is the server that this standby followed a primary")
+	case standbyHere(in) && (in.Tried.Upstream > UpstreamDead || streamedLately(in)):
+		return waitForUpstream(in)
 	case in.Tried.Initialize == NotTried:
 		put := PutSystemID{ID: in.Local.SystemID, Absent: init == nil}
 		if init != nil {
@@ -203,6 +209,37 @@ func wrongSystem(in Input) Decision {
 	default:
 		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "the cluster could not be registered in the DCS yet"})
 	}
+}
+
+// standbyHere: what runs, or would be started, is a standby.
+func standbyHere(in Input) bool {
+	return in.Local.Alive && in.Local.InRecovery || !in.Local.Alive && in.Local.RecoverySignal
+}
+
+// waitForUpstream is rulings 16: whoever registers the cluster may lead it, and
+// a standby must not while the primary it followed is alive.
+func waitForUpstream(in Input) Decision {
+	who := upstreamText(in)
+	return restFor(in, retryPause, Reason{Code: WaitForPrimary, Detail: who}).
+		noting("the cluster is unknown to the DCS; first start the agent of the member at " + who +
+			". If this member is to lead instead, stop that server for good and run `pgha ctl adopt --member " + in.Self + " --force`")
+}
+
+// upstreamText names the server that this standby followed, and what it is.
+func upstreamText(in Input) string {
+	who := "the server in primary_conninfo"
+	if in.Tried.UpstreamAt != "" {
+		who = in.Tried.UpstreamAt
+	}
+	switch in.Tried.Upstream {
+	case UpstreamPrimary:
+		return who + ", which answers as a primary"
+	case UpstreamFed:
+		return who + ", a standby that receives WAL from a primary"
+	case UpstreamUnclear:
+		return who + ", where a server is that cannot be asked (see the log)"
+	}
+	return who + ", from which this standby streamed a moment ago"
 }
 
 // otherSystemInPause: nobody here leads this cluster with these data, and

@@ -104,7 +104,7 @@ func remember(in Input) Memory {
 	switch {
 	case in.Tried.Acquire == Failed:
 		m.AcquireInDoubt = true
-	case in.Tried.Acquire == Done || in.Cluster != nil && in.Cluster.Leader != nil && in.Cluster.Leader.Name != in.Self:
+	case in.Tried.Acquire == Done || in.Tried.Release == Done || in.Cluster != nil && in.Cluster.Leader != nil && in.Cluster.Leader.Name != in.Self:
 		m.AcquireInDoubt = false
 	}
 	if in.Local.Alive && in.Job == nil {
@@ -138,8 +138,12 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 		if r.OK {
 			m.Rewind, m.RewindWhy = RewindInitial, ""
 			m.Recovering, m.CrashRecovered, m.FailedStarts, m.RetryAfter = false, false, 0, 0
+			m.BadSource = ""
 		} else {
 			m.RetryAfter = in.Now.Add(retryPause)
+			if r.Source != nil {
+				m.BadSource = r.Source.Name
+			}
 		}
 	case JobStartPrimary, JobStartStandby, JobRestart, JobFollow:
 		m.Recovering, m.Returning = true, false

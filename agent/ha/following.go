@@ -3,7 +3,6 @@ package ha
 import (
 	"time"
 
-	"pgha/internal/dcs"
 	"pgha/internal/postgres"
 )
 
@@ -24,16 +23,16 @@ func following(in Input) Decision {
 	if d, ok := rewindStep(in); ok {
 		return d
 	}
-	source := followTarget(in)
+	target, instead := followTarget(in)
 	switch in.Tried.Follow {
 	case FollowNotTried:
-		return do(in, Follow{Source: source}, "follow the leader")
+		return do(in, Follow{Source: target}, "follow the leader")
 	case FollowRestart:
 		if in.Now.Before(in.Memory.RetryAfter) {
 			return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "changing primary_conninfo failed; next attempt follows"})
 		}
 		in.Memory.Rewind = RewindCheck
-		return startJob(in, JobSpec{Kind: JobFollow, Name: string(JobFollow), Source: source, Role: postgres.RoleReplica}, Reason{Code: Changing})
+		return startJob(in, JobSpec{Kind: JobFollow, Name: string(JobFollow), Source: target, Role: postgres.RoleReplica}, Reason{Code: Changing})
 	case FollowChanged:
 		if in.Memory.Rewind != RewindNeed && in.Tried.Examine == NotExamined {
 			in.Memory.Rewind = RewindCheck
@@ -52,7 +51,7 @@ func following(in Input) Decision {
 	if d, ok := slotsStep(in); ok {
 		return d
 	}
-	d := rest(in, Reason{Code: Following, Member: in.Cluster.Leader.Name}).noting(unwell(in))
+	d := rest(in, Reason{Code: Following, Member: in.Cluster.Leader.Name}).noting(unwell(in, instead))
 	if in.Tried.Acquire == Refused {
 		d.Reason.Code = FollowingAfterLosing
 	}
@@ -67,7 +66,7 @@ func following(in Input) Decision {
 }
 
 // unwell says in one line what keeps a running standby from being a good one.
-func unwell(in Input) string {
+func unwell(in Input, instead string) string {
 	switch {
 	case in.Cluster.Leader != nil && in.Cluster.LeaderMember() == nil && in.Now.Sub(in.Memory.StrangerSince) >= in.Settings.TTL:
 		return "the leader key names " + in.Cluster.Leader.Name + ", which is no member: nobody leads. If it was written by hand, delete the leader key of this cluster in etcd"
@@ -76,6 +75,8 @@ func unwell(in Input) string {
 	case in.Memory.Rewind == RewindNeed && !in.Local.RewindUsable:
 		return "history differs from the leader's (" + in.Memory.RewindWhy + ") and pg_rewind cannot be used: " +
 			in.Local.RewindUnusable + "; re-clone it with `pgha ctl reinit`"
+	case instead != "":
+		return "replicating from the leader: " + instead
 	}
 	return unsupported(in)
 }
@@ -87,21 +88,4 @@ func unsupported(in Input) string {
 		return ""
 	}
 	return "not racing for the leader key: " + in.Settings.Unsupported[0].Message
-}
-
-// followTarget is whom to follow (4); nil: nobody.
-func followTarget(in Input) *dcs.Member {
-	if in.Tags.NoStream {
-		return nil
-	}
-	target := in.Cluster.LeaderMember()
-	if via := in.Tags.ReplicateFrom; via != "" && via != in.Self {
-		if m := in.Cluster.Member(via); m != nil {
-			target = m
-		}
-	}
-	if target == nil || target.Name == in.Self || target.ConnURL == "" {
-		return nil
-	}
-	return target
 }

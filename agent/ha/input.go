@@ -171,7 +171,9 @@ type Peer struct {
 	// Primary: it accepts writes.
 	Primary bool
 	// Running: its PostgreSQL is up.
-	Running        bool
+	Running bool
+	// Streaming: its WAL receiver streams. Known of pgha members only.
+	Streaming      bool
 	Location       postgres.LSN
 	Timeline       postgres.Timeline
 	NoFailover     bool
@@ -252,8 +254,23 @@ type Tried struct {
 	Examine    ExamineOutcome
 	// ExamineWhy is the examination's reason, for people.
 	ExamineWhy string
+	// Upstream is what the server in primary_conninfo answered; UpstreamAt is
+	// its address.
+	Upstream   UpstreamOutcome
+	UpstreamAt string
 	Answered   bool
 }
+
+// UpstreamOutcome is what the server in primary_conninfo answered.
+type UpstreamOutcome int
+
+const (
+	UpstreamNotAsked UpstreamOutcome = iota
+	UpstreamDead                     // nobody there, or nobody of this cluster, or a standby without a source
+	UpstreamPrimary                  // it is a primary
+	UpstreamFed                      // a standby that receives WAL: a primary lives behind it
+	UpstreamUnclear                  // somebody is there and does not answer the question
+)
 
 // FollowOutcome is what became of a Follow action.
 type FollowOutcome int

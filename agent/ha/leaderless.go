@@ -30,6 +30,9 @@ func leaderless(in Input) Decision {
 		}
 		return restFor(in, unlockedRetry, Reason{Code: FollowingAfterLosing})
 	}
+	if d, ok := upstreamFirst(in); ok {
+		return d
+	}
 	verdict := eligible(in)
 	if verdict.ask != nil {
 		return do(in, *verdict.ask, "who is the healthiest")
@@ -38,6 +41,27 @@ func leaderless(in Input) Decision {
 		return do(in, AcquireLeader{}, "nobody holds the leader key").saying(verdict.says...)
 	}
 	return standBack(in).saying(verdict.says...)
+}
+
+// upstreamFirst is rulings 16 for the race: a standby that has seen no leader
+// since its agent was started knows of no primary, and one may be alive whose
+// agent is still down, or about to take the key.
+func upstreamFirst(in Input) (Decision, bool) {
+	f := in.Cluster.Failover
+	named := f != nil && f.Candidate == in.Self
+	if in.Memory.LastLed != nil || in.Settings.Pause || in.Tags.NoFailover || named || !in.Local.Running() || !in.Local.InRecovery {
+		return Decision{}, false
+	}
+	switch {
+	case in.Tried.Upstream == UpstreamNotAsked:
+		return do(in, AskUpstream{}, "is the server that this standby followed a primary"), true
+	case in.Tried.Upstream > UpstreamDead || streamedLately(in):
+		who := upstreamText(in)
+		return restFor(in, retryPause, Reason{Code: WaitUpstream, Detail: who}).
+			noting("nobody leads; first start the agent of the member at " + who +
+				". If this member is to lead instead, stop that server for good and run `pgha ctl failover --candidate " + in.Self + "`"), true
+	}
+	return Decision{}, false
 }
 
 // won: the key is ours. A request that made us leader is settled first.

@@ -15,10 +15,11 @@ func leading(in Input) Decision {
 	}
 	// A refused renewal never comes here: holder() is false then and Decide
 	// goes on with what the refusal means (lostKey).
-	if d, ok := manualFailover(in); ok {
+	d, ok := manualFailover(in)
+	if ok {
 		return d
 	}
-	return enforcePrimary(in)
+	return enforcePrimary(in).saying(d.Says...)
 }
 
 // enforcePrimary makes the holder a primary, and is content when it is one.
@@ -54,6 +55,11 @@ func enforcePrimary(in Input) Decision {
 		}
 		in.Memory.AcquireInDoubt = false
 	}
+	if in.Tried.Release != NotTried {
+		// Whatever came back, the key may go at any moment: the next renewal
+		// makes a late release void.
+		return restFor(in, unlockedRetry, Reason{Code: NotPromotingNoRenew})
+	}
 	if in.Now.Before(in.Memory.RetryAfter) {
 		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "the promotion failed; next attempt follows"}).
 			noting("the promotion failed; see the log")
@@ -78,7 +84,7 @@ func askAgain(in Input) (Decision, bool) {
 	case v.ok:
 		return Decision{}, false
 	case in.Tried.Release == NotTried:
-		in.Memory.AcquireInDoubt, in.Memory.Released = false, in.Now
+		in.Memory.Released = in.Now // the doubt stays until the key is seen to be gone
 		return act(in, ReleaseLeader{}, Reason{Code: NotHealthiest}).saying(v.says...), true
 	}
 	return restFor(in, unlockedRetry, Reason{Code: NotHealthiest}), true
@@ -117,10 +123,7 @@ func status(in Input) *dcs.Status {
 	}
 	s := &dcs.Status{Optime: in.Local.Location}
 	if in.Settings.UseSlots {
-		s.Slots = map[string]dcs.LSN{postgres.SlotName(in.Self): in.Local.Location}
-		for name, lsn := range in.Local.Slots {
-			s.Slots[name] = lsn
-		}
+		s.Slots = slotPositions(in)
 		s.RetainSlots = retained(in)
 	}
 	return s

@@ -43,6 +43,9 @@ type Memory struct {
 	// RetryAfter keeps failing starts and clones apart.
 	RetryAfter clock.Instant
 
+	// BadSource is the member from which the last clone failed; empty: none.
+	BadSource string
+
 	// Demotion under way; nil when none.
 	Demotion *Demotion
 	// Returning: a step-down stopped PostgreSQL, and it has to come back as a
@@ -66,6 +69,8 @@ type Memory struct {
 	// SlotSeen is, on the leader, when each member slot's member was last
 	// there. Copied on write.
 	SlotSeen map[string]clock.Instant
+	// SlotClash is what was last said of members that share a slot name.
+	SlotClash string
 	// StopFailed: PostgreSQL could not be stopped for a shutdown.
 	StopFailed bool
 }

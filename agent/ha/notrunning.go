@@ -20,8 +20,8 @@ func notRunning(in Input) Decision {
 	if m.Recovering && !m.Rewind.pending() {
 		return afterFailedStart(in, holder)
 	}
-	if left := m.RetryAfter.Sub(in.Now); left > 0 {
-		if !holder && (m.Rewind == RewindNeed || m.Rewind == RewindFailed) {
+	if left := m.RetryAfter.Sub(in.Now); left > 0 && m.Rewind != RewindFailed {
+		if !holder && m.Rewind == RewindNeed {
 			return restFor(in, left, Reason{Code: RetryLater, Detail: "this member's history left the leader's; next attempt to mend it follows"}).
 				noting("history differs from the leader's, and mending it failed: " + m.RewindWhy)
 		}
@@ -103,7 +103,8 @@ func restartAsStandby(in Input, holder bool) Decision {
 	if d, ok := rewindStep(in); ok {
 		return d
 	}
-	return startJob(in, JobSpec{Kind: JobStartStandby, Name: string(JobStartStandby), Source: followTarget(in), Role: postgres.RoleReplica},
+	target, _ := followTarget(in)
+	return startJob(in, JobSpec{Kind: JobStartStandby, Name: string(JobStartStandby), Source: target, Role: postgres.RoleReplica},
 		Reason{Code: StartingSecondary})
 }
 
@@ -121,7 +122,7 @@ func afterFailedRewind(in Input, holder bool) Decision {
 	case permitted && known && !in.Now.Before(in.Memory.RetryAfter):
 		return startJob(in, JobSpec{Kind: JobReinit, Name: "reinitializing due to failed rewind", Source: leader}, Reason{Code: ReinitAfterRewind})
 	case permitted:
-		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "pg_rewind failed; waiting for a leader to clone from"}).
+		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "pg_rewind failed; to be cloned anew as soon as there is a leader"}).
 			noting("pg_rewind failed: " + why + "; to be cloned anew")
 	}
 	return rest(in, Reason{Code: StayStopped, Detail: "not starting PostgreSQL: pg_rewind failed (" + why +

@@ -6,7 +6,6 @@ import (
 
 	"pgha/internal/config"
 	"pgha/internal/dcs"
-	"pgha/internal/postgres"
 )
 
 // verdict says whether this member may try to create the leader key.
@@ -40,6 +39,8 @@ func eligible(in Input) verdict {
 		return no()
 	case in.Tags.NoFailover:
 		return no()
+	case in.Tags.NoStream && (f == nil || f.Candidate != in.Self):
+		return no(Line{Info, "nostream: this member leads by a manual failover only"})
 	case len(in.Settings.Unsupported) > 0:
 		return no(Line{Warning, unsupported(in)})
 	case in.Settings.FailsafeMode && len(in.Cluster.Failsafe) > 0 && in.Cluster.Failsafe[in.Self] == "":
@@ -218,6 +219,8 @@ func healthiest(in Input, peers []dcs.Member, uncompared string, checkLag bool) 
 		switch {
 		case p == nil || !p.Answered || p.NoFailover || p.WatchdogFailed:
 			continue // neither vote nor veto
+		case config.NoStream(m.Tags) && !p.Primary:
+			continue // it does not race, so nobody may wait for it
 		case p.Primary:
 			return no(Line{Warning, fmt.Sprintf("Primary (%s) is still alive", p.Name)})
 		case p.Name == uncompared, abandoned(in, *p):
@@ -263,106 +266,6 @@ func others(in Input, except string) []dcs.Member {
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out
-}
-
-// candidates are the members that could take over from us; only the named one if any.
-func candidates(in Input, named string) []dcs.Member {
-	var out []dcs.Member
-	for _, m := range in.Cluster.Members {
-		if m.Name == in.Self || m.APIURL == "" || noFailover(m) || named != "" && m.Name != named {
-			continue
-		}
-		out = append(out, m)
-	}
-	return out
-}
-
-// failoverPossible is section 11's check: somebody can take over. A
-// checkpoint position asks instead for members that have received it.
-func failoverPossible(in Input, named string, checkpoint postgres.LSN) (bool, []Line) {
-	if len(healthy(in, named, checkpoint)) > 0 {
-		return true, nil
-	}
-	members := candidates(in, named)
-	if len(members) == 0 {
-		return false, []Line{{Warning, requestName(in.Cluster.Failover) + ": candidates list is empty"}}
-	}
-	var says []Line
-	for _, m := range members {
-		if why := unfit(in, m, checkpoint); why != "" {
-			says = append(says, Line{Info, why})
-		}
-	}
-	return false, says
-}
-
-// healthy returns the candidates that can take over, best first.
-func healthy(in Input, named string, checkpoint postgres.LSN) []Peer {
-	var out []Peer
-	for _, m := range candidates(in, named) {
-		if unfit(in, m, checkpoint) == "" {
-			out = append(out, *peer(in, m.Name))
-		}
-	}
-	sort.SliceStable(out, func(i, j int) bool {
-		a, b := out[i], out[j]
-		if a.Location != b.Location {
-			return a.Location > b.Location
-		}
-		if a.Priority != b.Priority {
-			return a.Priority > b.Priority
-		}
-		return a.Name < b.Name
-	})
-	return out
-}
-
-// unfit says why a candidate cannot take over; empty: it can.
-func unfit(in Input, m dcs.Member, checkpoint postgres.LSN) string {
-	p := peer(in, m.Name)
-	switch {
-	case p == nil || !p.Answered:
-		return fmt.Sprintf("Member %s is not reachable", m.Name)
-	case p.NoFailover:
-		return fmt.Sprintf("Member %s is not allowed to promote", m.Name)
-	case p.WatchdogFailed:
-		return fmt.Sprintf("Member %s is not watchdog capable", m.Name)
-	case checkpoint != 0 && p.Location <= checkpoint:
-		// The position of a checkpoint is where its record begins: a member
-		// exactly there has everything but the record itself.
-		return fmt.Sprintf("Member %s has not received the shutdown checkpoint yet", m.Name)
-	case checkpoint != 0 && otherTimeline(in, *p):
-		return fmt.Sprintf("Member %s is on timeline %d: its position is that of another log", m.Name, p.Timeline)
-	case checkpoint == 0 && otherBranch(in, *p):
-		return fmt.Sprintf("Timeline %d of member %s is not the leader's %d: it does not follow (yet)", p.Timeline, m.Name, in.Local.Timeline)
-	case checkpoint == 0 && leaderEnd(in) > p.Location && int64(leaderEnd(in)-p.Location) > in.Settings.MaximumLagOnFailover:
-		return fmt.Sprintf("Member %s exceeds maximum replication lag", m.Name)
-	case in.Settings.CheckTimeline && p.Timeline < in.Cluster.Timeline():
-		return fmt.Sprintf("Timeline %d of member %s is behind the cluster timeline %d", p.Timeline, m.Name, in.Cluster.Timeline())
-	}
-	return ""
-}
-
-// otherTimeline says whether a candidate is known not to be on the timeline
-// whose shutdown checkpoint it should have.
-func otherTimeline(in Input, p Peer) bool {
-	d := in.Memory.Demotion
-	return d != nil && d.Timeline != 0 && p.Timeline != 0 && p.Timeline != d.Timeline
-}
-
-// otherBranch: the running leader sees that a candidate is on another
-// timeline than its own.
-func otherBranch(in Input, p Peer) bool {
-	return in.Local.Primary() && in.Local.Timeline != 0 && p.Timeline != 0 && p.Timeline != in.Local.Timeline
-}
-
-// leaderEnd is how far the leader's log is known to go: what it published,
-// or, seen from the leader itself, what it has by now.
-func leaderEnd(in Input) postgres.LSN {
-	if in.holder() && in.Local.Primary() {
-		return max(in.Cluster.Status.Optime, in.Local.Location)
-	}
-	return in.Cluster.Status.Optime
 }
 
 // peer returns the answer of that member, or nil.

@@ -50,6 +50,7 @@ const (
 	SystemIDMismatch      Code = "system_id_mismatch"
 	ReleasedMismatch      Code = "released_system_id_mismatch"
 	WaitForPrimary        Code = "wait_for_primary_first"
+	WaitUpstream          Code = "wait_for_upstream"
 	CrashFailover         Code = "crash_failover"
 	StartingPrimary       Code = "starting_primary_after_failure"
 	StartingReadOnly      Code = "starting_read_only_with_lock"
@@ -206,6 +207,8 @@ func (r Reason) String() string {
 		return "running pg_rewind from " + r.Member
 	case RidingThrough:
 		return fmt.Sprintf("DCS is not accessible; the leader key is certain for %d more seconds", r.Seconds)
+	case WaitUpstream:
+		return fmt.Sprintf("not racing for the leader key: waiting for the member running as primary (%s) to take it", r.Detail)
 	case WaitForPrimary:
 		return fmt.Sprintf("the cluster is not in the DCS and PostgreSQL here is a standby of a running primary; waiting for the member running as primary (%s) to register it", r.Detail)
 	case TwinFound:

@@ -35,7 +35,7 @@ func onRequest(in Input) Decision {
 	case in.Local.Primary(), !in.Local.Alive && role == postgres.RolePrimary && (in.holder() || in.Settings.Pause):
 		spec.Role = postgres.RolePrimary
 	default:
-		spec.Source = followTarget(in)
+		spec.Source, _ = followTarget(in)
 		if m := &in.Memory; !in.Local.Alive && !m.Rewind.executed() && m.Rewind != RewindNeed {
 			m.Rewind = RewindCheck // nobody compared its history before this start
 		}
@@ -63,11 +63,17 @@ func busy(in Input) string {
 	return ""
 }
 
+// reinit clones anew, from where any new replica would be cloned unless the
+// leader is asked for (15).
 func reinit(in Input) Decision {
-	source := in.Cluster.LeaderMember()
-	switch {
-	case in.Cluster.Leader == nil:
+	if in.Cluster.Leader == nil {
 		return refuse(in, "Cluster has no leader, can not reinitialize")
+	}
+	source, kind := cloneSource(in)
+	if in.Request.FromLeader {
+		source, kind = in.Cluster.LeaderMember(), "leader"
+	}
+	switch {
 	case in.holder():
 		return refuse(in, "I am the leader, can not reinitialize")
 	case source == nil || source.ConnURL == "":
@@ -80,5 +86,5 @@ func reinit(in Input) Decision {
 		return act(in, CancelJob{}, Reason{Code: JobInProgress, Name: in.Job.Name})
 	}
 	return startJob(in, JobSpec{Kind: JobReinit, Name: string(JobReinit), Source: source, RequestID: in.Request.ID},
-		Reason{Code: Cloning, Name: "reinitialize from leader '" + source.Name + "'"})
+		Reason{Code: Cloning, Name: "reinitialize from " + kind + " '" + source.Name + "'"})
 }

@@ -105,6 +105,7 @@ func absorbRewind(in Input, m Memory, r JobResult) Memory {
 		m.RetryAfter = in.Now.Add(retryPause)
 	default:
 		m.Rewind, m.RewindWhy = RewindFailed, r.Err
+		m.RetryAfter = in.Now.Add(retryPause) // another source arms the check again
 	}
 	return m
 }

@@ -2,6 +2,7 @@ package ha
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,16 +17,16 @@ import (
 //
 //	cluster  leader=b|- initialize=<id>|other|empty|mine|- members=a,b,c optime=0/5 slots=b:0/5 retain=x
 //	         history=1:0/3:b|[]|- failsafe=a,b config=bad
-//	member b role= state= lsn= tl= nofailover nourl noapi nolease checkpoint-pending tag.X=
+//	member b role= state= lsn= tl= nofailover nourl noapi nolease checkpoint-pending cut archive patroni tag.X=
 //	failover leader= candidate= at=+10s nozone      failover -
 //	sync     leader= standbys=b,c
 //	local    primary|standby|starting|starting-primary|stopped|demoted|crashed|empty|foreign|unreadable|half  lsn= tl= role= id= ...
-//	set      pause ttl= loop_wait= start_timeout= lag= check_timeline failsafe slots_ttl= use_slots=off
+//	set      pause ttl= loop_wait= start_timeout= lag= check_timeline failsafe slots_ttl= use_slots=off permanent= permanent-logical= permanent-standby=
 //	         remove-on-diverged remove-on-rewind-failure unsupported
 //	tags     nofailover nostream replicatefrom= priority=
-//	peer b   lsn= tl= primary nofailover watchdog-failed priority= patroni silent down
+//	peer b   lsn= tl= primary nofailover watchdog-failed priority= patroni silent down cut (does not stream)
 //	try      renew= acquire= release= handover= failover= initialize= register= config= (done, refused, failed)
-//	         follow=same|changed|restart|failed examine=same|diverged|undecided|split
+//	         follow=same|changed|restart|failed examine=same|diverged|undecided|split upstream=dead|primary|fed|unclear
 //	reload   as cluster, or: silent
 //	job      <kind> phase=shutdown|promoting checkpoint= canceled age=
 //	finished ok|failed|unreachable|still-starting checkpoint=
@@ -142,8 +143,20 @@ func (s *story) setSetting(k, v string) error {
 		set.RemoveOnDiverged = true
 	case "remove-on-rewind-failure":
 		set.RemoveOnRewindFailure = true
-	case "permanent":
-		set.Slots = map[string]config.Slot{v: {Type: "physical"}}
+	case "permanent", "permanent-logical", "permanent-standby": // one more each time; - : none
+		set.Slots = maps.Clone(set.Slots)
+		if set.Slots == nil || v == "-" {
+			set.Slots = map[string]config.Slot{}
+		}
+		switch {
+		case v == "-":
+		case k == "permanent-logical":
+			set.Slots[v] = config.Slot{Type: "logical", Database: "postgres", Plugin: "pgoutput"}
+		case k == "permanent-standby":
+			set.Slots[v] = config.Slot{Type: "physical", ClusterType: "standby"}
+		default:
+			set.Slots[v] = config.Slot{Type: "physical", ClusterType: "primary"}
+		}
 	case "unsupported":
 		set.Unsupported = []config.Finding{{Path: "synchronous_mode", Message: "synchronous_mode is not supported yet"}}
 	default:
@@ -200,7 +213,7 @@ func (s *story) setFailover(args []string) error {
 }
 
 func (s *story) setPeer(args []string) error {
-	p := Peer{Name: args[0], Answered: true, Running: true, Location: 0x5000000, Timeline: 1, Priority: 1, Pgha: true}
+	p := Peer{Name: args[0], Answered: true, Running: true, Streaming: true, Location: 0x5000000, Timeline: 1, Priority: 1, Pgha: true}
 	err := each(args[1:], func(k, v string) error {
 		switch k {
 		case "silent":
@@ -208,7 +221,9 @@ func (s *story) setPeer(args []string) error {
 		case "primary":
 			p.Primary = true
 		case "down":
-			p.Running, p.Location = false, 0
+			p.Running, p.Streaming, p.Location = false, false, 0
+		case "cut":
+			p.Streaming = false
 		case "nofailover":
 			p.NoFailover = true
 		case "watchdog-failed":
@@ -401,6 +416,13 @@ func (s *story) setScript(k, v string) error {
 		return unknown(v)
 	}
 	switch k {
+	case "upstream":
+		for o, name := range upstreamNames {
+			if name == v {
+				s.script.upstream = o
+				return nil
+			}
+		}
 	case "follow":
 		for _, o := range []FollowOutcome{FollowSame, FollowChanged, FollowRestart, FollowFailed} {
 			if followName(o) == v {

@@ -12,6 +12,8 @@ import (
 
 var rewindNames = []string{"initial", "check", "need", "not-needed", "success", "failed"}
 
+var upstreamNames = map[UpstreamOutcome]string{UpstreamDead: "dead", UpstreamPrimary: "primary", UpstreamFed: "fed", UpstreamUnclear: "unclear"}
+
 func levelName(l Level) string {
 	return map[Level]string{Info: "info", Warning: "warning", Error: "error", Critical: "critical"}[l]
 }
@@ -64,6 +66,9 @@ func describe(a Action) string {
 	case Examine:
 		return "examine against " + a.Leader.Name
 	case SyncSlots:
+		if a.Only != nil {
+			return "drop only slots " + strings.Join(a.Only, " ")
+		}
 		return "slots " + slotsText(a.Want)
 	case Answer:
 		return fmt.Sprintf("answer %d %q", a.Code, a.Text)
@@ -85,7 +90,7 @@ func describe(a Action) string {
 		return "delete initialize" + guardText(false, a.Revision)
 	}
 	names := map[Action]string{Reload{}: "reload", TouchMember{}: "write member key", ClaimInitialize{}: "claim initialize",
-		AcquireLeader{}: "acquire", CancelJob{}: "cancel job"}
+		AskUpstream{}: "ask the server in primary_conninfo", AcquireLeader{}: "acquire", CancelJob{}: "cancel job"}
 	return names[a]
 }
 
@@ -198,6 +203,8 @@ func slotsText(want []SlotWant) string {
 		switch {
 		case w.Active:
 			word = w.Name + ":active"
+		case w.Logical:
+			word = w.Name + ":logical"
 		case w.Retained:
 			word = w.Name + ":retained"
 		}

@@ -74,12 +74,13 @@ type script struct {
 	renew, acquire, release, handOver, failover, initialize, register, config Outcome
 	follow                                                                    FollowOutcome
 	examine                                                                   ExamineOutcome
+	upstream                                                                  UpstreamOutcome
 	why                                                                       string
 }
 
 func everythingWorks() script {
 	return script{renew: Done, acquire: Done, release: Done, handOver: Done, failover: Done,
-		initialize: Done, register: Done, config: Done, follow: FollowSame, examine: ExamineSame}
+		initialize: Done, register: Done, config: Done, follow: FollowSame, examine: ExamineSame, upstream: UpstreamDead}
 }
 
 const (
@@ -274,6 +275,9 @@ func (s *story) executeLead(action Action) string {
 	case Examine:
 		t.Examine, t.ExamineWhy = o.examine, o.why
 		return examineName(o.examine)
+	case AskUpstream:
+		t.Upstream, t.UpstreamAt = o.upstream, "10.0.0.2:5432"
+		return upstreamNames[o.upstream]
 	case SyncSlots:
 		t.Slots = true
 		return "done"

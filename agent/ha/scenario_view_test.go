@@ -127,16 +127,16 @@ func change(m *dcs.Member, words []string) error {
 	return each(words, func(k, val string) error {
 		if tag, ok := strings.CutPrefix(k, "tag."); ok {
 			k = "tag"
-			m.Tags = map[string]any{tag: val}
+			addTag(m, tag, val)
 		}
 		switch k {
 		case "tag":
 		case "nofailover", "nostream", "clonefrom":
-			m.Tags = map[string]any{k: true}
+			addTag(m, k, true)
 		case "role":
 			m.Role = postgres.Role(val)
 		case "state":
-			m.State = postgres.State(val)
+			m.State = postgres.State(strings.ReplaceAll(val, "_", " "))
 		case "lsn":
 			return lsn(val, &m.Location)
 		case "tl":
@@ -145,6 +145,14 @@ func change(m *dcs.Member, words []string) error {
 			m.ConnURL = ""
 		case "noapi":
 			m.APIURL = ""
+		case "cut":
+			m.ReplicationState = ""
+		case "archive":
+			m.ReplicationState = "in archive recovery"
+		case "patroni":
+			m.Pgha = nil
+		case "version":
+			m.Version = val
 		case "nolease":
 			m.Lease = 0
 		case "checkpoint-pending":
@@ -155,6 +163,13 @@ func change(m *dcs.Member, words []string) error {
 		}
 		return nil
 	})
+}
+
+func addTag(m *dcs.Member, name string, value any) {
+	if m.Tags == nil {
+		m.Tags = map[string]any{}
+	}
+	m.Tags[name] = value
 }
 
 // cluster is the view as one read returns it.
@@ -179,7 +194,8 @@ func (v *view) cluster() *dcs.Cluster {
 	for i, name := range v.members {
 		m := dcs.Member{Name: name, Lease: dcs.LeaseID(100 + i), MemberData: dcs.MemberData{
 			ConnURL: "postgres://" + name + ":5432/postgres", APIURL: "http://" + name + ":8008/patroni",
-			State: postgres.StateRunning, Role: postgres.RoleReplica, Timeline: 1, Location: 0x5000000}}
+			State: postgres.StateRunning, Role: postgres.RoleReplica, Timeline: 1, Location: 0x5000000,
+			ReplicationState: "streaming", Pgha: &dcs.PghaInfo{}}}
 		if name == v.leader {
 			m.Role = postgres.RolePrimary
 		}

@@ -63,6 +63,9 @@ func manualFailover(in Input) (Decision, bool) {
 		return do(in, AskPeers{Members: candidates(in, f.Candidate)}, "who can take over"), true
 	}
 	possible, says := failoverPossible(in, f.Candidate, 0)
+	if !possible && !f.ScheduledAt.IsZero() && streamMayCome(in, f.Candidate) {
+		return Decision{Says: says}, false // until the schedule is long past
+	}
 	if !possible {
 		d, ok := clearing(fmt.Sprintf("%s: no healthy members found, %s is not possible", name, verb(f)))
 		return d.saying(says...), ok
@@ -72,6 +75,18 @@ func manualFailover(in Input) (Decision, bool) {
 		d.Memory.Demotion.Candidate = f.Candidate
 	}
 	return d, true
+}
+
+// streamMayCome says whether a candidate lacks nothing but its stream. At its
+// time a scheduled switchover waits for that: the operator who could ask again
+// is asleep.
+func streamMayCome(in Input, named string) bool {
+	for _, m := range candidates(in, named) {
+		if p := peer(in, m.Name); p != nil && p.Answered && notStreaming(in, *p) && p.Running && !p.NoFailover && !p.WatchdogFailed {
+			return true
+		}
+	}
+	return false
 }
 
 // scheduled applies the window rule. act is true when the time has come;
@@ -89,15 +104,23 @@ func scheduled(in Input, f *dcs.Failover) (d Decision, act bool) {
 	return Decision{}, due <= 0
 }
 
-// scheduleWait says how long to rest when a schedule is due before loop_wait.
+// streamRetry is how soon a due switchover looks again for a candidate that
+// streams.
+const streamRetry = time.Second
+
+// scheduleWait says how long to rest when a schedule is due before loop_wait,
+// or due and waiting for a candidate's stream.
 func scheduleWait(in Input) (time.Duration, bool) {
 	f := in.Cluster.Failover
 	if f == nil || f.ScheduledAt.IsZero() || in.Settings.Pause {
 		return 0, false
 	}
 	due := f.ScheduledAt.Sub(in.Wall)
-	if due <= 0 || due >= in.Settings.LoopWait {
+	switch {
+	case due >= in.Settings.LoopWait, in.Tried.Failover != NotTried:
 		return 0, false
+	case due <= 0:
+		return streamRetry, true
 	}
 	return due, true
 }

@@ -103,7 +103,7 @@ func (c check) lockCodes() (leader, primary, standbyLeader int) {
 // replica is R of section 4.1.
 func (c check) replica() int {
 	s := c.status
-	if s.State != postgres.StateRunning || s.shownRole() != postgres.RoleReplica || truth(s.ConfiguredTags["noloadbalance"]) {
+	if s.State != postgres.StateRunning || s.shownRole() != postgres.RoleReplica || config.Truthy(s.ConfiguredTags["noloadbalance"]) {
 		return unhealthy
 	}
 	// The holder of a standby cluster's key is no replica, whatever PostgreSQL says.

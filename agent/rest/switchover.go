@@ -2,12 +2,15 @@ package rest
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"pgha/internal/api"
 	"pgha/internal/config"
 	"pgha/internal/dcs"
+	"pgha/internal/postgres"
 )
 
 // action is the word an operation is reported by.
@@ -117,10 +120,15 @@ func (s *Server) refuseNow(ctx context.Context, w wish, cluster *dcs.Cluster, co
 	if refusal != nil {
 		return refusal
 	}
-	if anyGood(s.backend.AskPeers(ctx, members)) {
+	against := yardstick{action: w.action, leader: cluster.LeaderMember(), maxLag: conf.MaximumLagOnFailover, end: cluster.Status.Optime}
+	if own := s.backend.Snapshot(); own.Server != nil && own.Name == leaderName(cluster) {
+		against.end = max(against.end, own.Server.Location)
+	}
+	reasons := against.noGood(s.backend.AskPeers(ctx, members))
+	if reasons == "" {
 		return nil
 	}
-	return refuseText(http.StatusPreconditionFailed, "%s is not possible: no good candidates have been found", w.action)
+	return refuseText(http.StatusPreconditionFailed, "%s is not possible: no good candidates have been found (%s)", w.action, reasons)
 }
 
 // candidates are the members that could become leader by this wish.
@@ -156,15 +164,65 @@ func (w wish) candidates(cluster *dcs.Cluster, mode config.SyncMode) ([]dcs.Memb
 	return refused("%s is not possible: cluster does not have members except leader", w.action)
 }
 
-// anyGood says whether one of them answered and may become leader. How far
-// behind it is the leader looks at, before it demotes itself.
-func anyGood(peers []api.PeerStatus) bool {
+// yardstick is what a candidate is measured with.
+type yardstick struct {
+	action action
+	leader *dcs.Member // nil: nobody leads, and no position counts
+	end    postgres.LSN
+	maxLag int64
+}
+
+// noGood is why none of them can become leader, member by member; empty when
+// one can.
+func (y yardstick) noGood(peers []api.PeerStatus) string {
+	var reasons []string
 	for _, p := range peers {
-		if p.Reachable() && !p.NoFailover() && !p.WatchdogFailed {
-			return true
+		why := y.unfit(p)
+		if why == "" {
+			return ""
+		}
+		reasons = append(reasons, p.Name+": "+why)
+	}
+	return strings.Join(reasons, "; ")
+}
+
+// unfit says why a member cannot become leader; empty: it can. Behind the
+// three reasons of the reference come those for which the leader would drop
+// the request a moment later (agent/ha decides the same way): said here, they
+// reach the person who asked.
+func (y yardstick) unfit(p api.PeerStatus) string {
+	switch {
+	case !p.Reachable():
+		return "not reachable"
+	case p.NoFailover():
+		return "nofailover"
+	case p.WatchdogFailed:
+		return "watchdog failed"
+	case y.leader == nil:
+		return ""
+	case y.action == switchover && p.Pgha != nil && p.ReplicationState != replicationStreaming:
+		return "not streaming"
+	case y.leader.Timeline != 0 && p.Timeline != 0 && p.Timeline != y.leader.Timeline:
+		return fmt.Sprintf("on timeline %d, the leader is on %d", p.Timeline, y.leader.Timeline)
+	case p.Location == 0 && y.end > 0:
+		return fmt.Sprintf("its position is unknown (%s)", p.State)
+	case behind(y.end, p.Location, y.maxLag):
+		return fmt.Sprintf("lag %s over maximum_lag_on_failover %s", bytesText(int64(y.end-p.Location)), bytesText(y.maxLag))
+	}
+	return ""
+}
+
+// bytesText is a size in the largest unit that leaves at least one.
+func bytesText(n int64) string {
+	for _, u := range []struct {
+		size int64
+		name string
+	}{{1 << 30, "GB"}, {1 << 20, "MB"}, {1 << 10, "kB"}} {
+		if n >= u.size {
+			return fmt.Sprintf("%d %s", n/u.size, u.name)
 		}
 	}
-	return false
+	return fmt.Sprintf("%d B", n)
 }
 
 func (s *Server) writeWish(ctx context.Context, w wish) error {

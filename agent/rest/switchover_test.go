@@ -125,21 +125,50 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
-// TestAnyGood is check 13.
-func TestAnyGood(t *testing.T) {
+// TestUnfit is check 13, and what the leader would refuse after it.
+func TestUnfit(t *testing.T) {
+	leader := &dcs.Member{Name: "a", MemberData: dcs.MemberData{Timeline: 3}}
+	good := func(change func(*api.PeerStatus)) api.PeerStatus {
+		p := api.PeerStatus{Name: "b", Location: 100 << 20, Timeline: 3, ReplicationState: "streaming", Pgha: &api.PeerPgha{}}
+		if change != nil {
+			change(&p)
+		}
+		return p
+	}
 	for _, tc := range []struct {
-		peer api.PeerStatus
-		want bool
+		action action
+		leader *dcs.Member
+		peer   api.PeerStatus
+		want   string
 	}{
-		{api.PeerStatus{}, true},
-		{api.PeerStatus{Err: errors.New("refused")}, false},
-		{api.PeerStatus{WatchdogFailed: true}, false},
-		{api.PeerStatus{Tags: map[string]any{"nofailover": true}}, false},
-		{api.PeerStatus{Tags: map[string]any{"failover_priority": 0}}, false},
-		{api.PeerStatus{Tags: map[string]any{"failover_priority": 2}}, true},
+		{switchover, leader, good(nil), ""},
+		{switchover, leader, api.PeerStatus{Name: "b", Err: errors.New("refused")}, "not reachable"},
+		{switchover, leader, good(func(p *api.PeerStatus) { p.WatchdogFailed = true }), "watchdog failed"},
+		{switchover, leader, good(func(p *api.PeerStatus) { p.Tags = map[string]any{"nofailover": true} }), "nofailover"},
+		{switchover, leader, good(func(p *api.PeerStatus) { p.Tags = map[string]any{"failover_priority": 0} }), "nofailover"},
+		{switchover, leader, good(func(p *api.PeerStatus) { p.Tags = map[string]any{"failover_priority": 2} }), ""},
+		{switchover, leader, good(func(p *api.PeerStatus) { p.ReplicationState = "" }), "not streaming"},
+		{switchover, leader, good(func(p *api.PeerStatus) { p.ReplicationState = "in archive recovery" }), "not streaming"},
+		{switchover, leader, good(func(p *api.PeerStatus) { p.ReplicationState, p.Pgha = "", nil }), ""}, // a Patroni member
+		{failover, leader, good(func(p *api.PeerStatus) { p.ReplicationState = "" }), ""},
+		{failover, nil, good(func(p *api.PeerStatus) { p.Timeline, p.Location = 1, 1 }), ""},
+		{switchover, leader, good(func(p *api.PeerStatus) { p.Timeline = 2 }), "on timeline 2, the leader is on 3"},
+		{switchover, leader, good(func(p *api.PeerStatus) { p.Location = 52 << 20 }), "lag 48 MB over maximum_lag_on_failover 1 MB"},
+		{failover, leader, good(func(p *api.PeerStatus) { p.Location = 52 << 20 }), "lag 48 MB over maximum_lag_on_failover 1 MB"},
+		{failover, leader, good(func(p *api.PeerStatus) { p.Location, p.State = 0, "starting" }), "its position is unknown (starting)"},
+		{switchover, leader, good(func(p *api.PeerStatus) { p.Location = 99 << 20 }), ""},
+		{switchover, leader, good(func(p *api.PeerStatus) { p.Location = 101 << 20 }), ""},
 	} {
-		if got := anyGood([]api.PeerStatus{{Err: errors.New("another")}, tc.peer}); got != tc.want {
-			t.Errorf("%+v: %v", tc.peer, got)
+		y := yardstick{action: tc.action, leader: tc.leader, end: 100 << 20, maxLag: 1 << 20}
+		if got := y.unfit(tc.peer); got != tc.want {
+			t.Errorf("%s %+v: %q, want %q", tc.action, tc.peer, got, tc.want)
+		}
+		want := ""
+		if tc.want != "" {
+			want = "c: not reachable; b: " + tc.want
+		}
+		if got := y.noGood([]api.PeerStatus{{Name: "c", Err: errors.New("another")}, tc.peer}); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }
@@ -176,7 +205,7 @@ func TestOutcome(t *testing.T) {
 }
 
 func switchedAgent(now clock.Instant) *testAgent {
-	a := &testAgent{status: primary(now), cluster: twoMembers(), peers: []api.PeerStatus{{Name: "db2"}}, changed: make(chan struct{})}
+	a := &testAgent{status: primary(now), cluster: twoMembers(), peers: []api.PeerStatus{{Name: "db2", Location: 5368709120}}, changed: make(chan struct{})}
 	return a
 }
 
@@ -215,7 +244,7 @@ func TestSwitchoverRefusals(t *testing.T) {
 		text       string
 	}{
 		{"wrong leader", `{"leader": "db2"}`, nil, 412, "leader name does not match"},
-		{"nobody good", `{"leader": "db1"}`, func(a *testAgent) { a.peers = nil }, 412, "switchover is not possible: no good candidates have been found"},
+		{"nobody good", `{"leader": "db1"}`, func(a *testAgent) { a.peers = nil }, 412, "switchover is not possible: no good candidates have been found (db2: not reachable)"},
 		{"key not written", `{"leader": "db1"}`, func(a *testAgent) { a.do = func(Request) Result { return Result{Err: dcs.ErrUnavailable} } }, 503, "failed to write failover key into DCS"},
 		{"DCS lost", `{"leader": "db1"}`, func(a *testAgent) { a.dcsErr = dcs.ErrUnavailable }, 503, "DCS is not accessible"},
 		{"scheduled is not compared", `{"leader": "nobody", "scheduled_at": "2131-01-01T00:00+00:00"}`, nil, 202, "Switchover scheduled"},

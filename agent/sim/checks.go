@@ -234,7 +234,7 @@ func (c *checks) unhealed() string {
 			continue
 		}
 		sv := m.db.run
-		if sv != nil && sv.ready && !sv.primary && sv.up != nil && sv.up.from == leader.db.run && len(m.db.wal)+100 > len(leader.db.wal) {
+		if sv.fedBy(leader.db.run) && len(m.db.wal)+100 > len(leader.db.wal) {
 			continue
 		}
 		if m.stayStopped {
@@ -243,6 +243,20 @@ func (c *checks) unhealed() string {
 		return m.name + " does not stream from " + leader.name
 	}
 	return ""
+}
+
+// fedBy says whether a standby streams from that server, in a cascade perhaps.
+func (sv *server) fedBy(leader *server) bool {
+	for range 10 { // longer than any cascade: two that feed each other end here
+		if sv == nil || !sv.ready || sv.primary || sv.up == nil {
+			return false
+		}
+		if sv.up.from == leader {
+			return true
+		}
+		sv = sv.up.from
+	}
+	return false
 }
 
 // final looks at the data once the cluster is whole again.

@@ -148,7 +148,7 @@ func (c *control) Follow(_ context.Context, source *dcs.Member) ha.FollowOutcome
 	case c.a.m.s.shape.followNeedsRestart:
 		return ha.FollowRestart
 	}
-	sv.source = name
+	sv.source, c.a.m.db.source = name, name
 	sv.disconnect()
 	sv.receive()
 	return ha.FollowChanged
@@ -171,8 +171,24 @@ func (m *machine) servesTo(o *machine) bool {
 	return sv != nil && sv.primary && sv.ready && !sv.stopping && !sv.stuck() && m.s.net.both(m.at, o.at)
 }
 
+// AskUpstream implements agent.Server.
+func (c *control) AskUpstream(context.Context) (ha.UpstreamOutcome, string) {
+	m := c.a.m
+	c.a.loop.sleep(m.s.dur(time.Millisecond, 20*time.Millisecond))
+	from := m.s.machineNamed(m.db.source)
+	switch {
+	case from == nil || from.db.run == nil || !from.db.run.ready || from.db.run.stuck() || !m.s.net.both(m.at, from.at):
+		return ha.UpstreamDead, m.db.source
+	case from.db.run.primary:
+		return ha.UpstreamPrimary, from.name
+	case from.db.run.up != nil:
+		return ha.UpstreamFed, from.name
+	}
+	return ha.UpstreamDead, from.name
+}
+
 // SyncSlots implements agent.Server. Slots keep WAL, and WAL is never removed here.
-func (c *control) SyncSlots(context.Context, []ha.SlotWant) {
+func (c *control) SyncSlots(context.Context, ha.SyncSlots) {
 	c.a.loop.sleep(c.a.m.s.dur(0, 2*time.Millisecond))
 }
 

@@ -286,7 +286,15 @@ func (s *Sim) cut(a, b int, d time.Duration, way int) {
 func (s *Sim) operate(m *machine) {
 	other := s.nodes[s.rng.IntN(len(s.nodes))].name
 	leader := s.etcd.leader()
-	switch s.rng.IntN(10) {
+	switch s.rng.IntN(12) {
+	case 10, 11:
+		in := s.dur(0, 3*s.shape.loop)
+		at := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(s.now.Add(in)))
+		if s.chance(0.5) {
+			other = ""
+		}
+		s.tell("op", "switchover from %s to %q in %v", leader, other, in)
+		s.etcd.put(dcs.KeyFailover, string(dcs.EncodeFailover(&dcs.Failover{Leader: leader, Candidate: other, ScheduledAt: at})))
 	case 0, 7:
 		s.tell("op", "switchover away from %s", leader)
 		s.etcd.put(dcs.KeyFailover, requestText(leader, ""))

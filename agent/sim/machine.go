@@ -83,7 +83,7 @@ func (m *machine) boot() {
 	a.control = newControl(a)
 	cfg := newSettings(m.s.shape)
 	a.ha = agent.NewLoop(agent.LoopOptions{
-		Self: m.name, Tags: func() config.Tags { return config.Tags{FailoverPriority: 1} }, CanBoot: true,
+		Self: m.name, Tags: m.tags, CanBoot: true,
 		Clock: m.clock, Store: a.store, Server: a.control, Peers: a, Settings: cfg, Sleeper: a,
 		Log: slog.New(&teller{a}), LeaderUntil: until, Member: a.member, Publish: func(agent.View) {}, Record: a.record,
 	})
@@ -146,6 +146,23 @@ func (m *machine) sure() bool {
 	return !m.unsure
 }
 
+// tags are those of the shape: priorities differ, and with a cascade every
+// member replicates from another one, the last two from each other.
+func (m *machine) tags() config.Tags {
+	t := config.Tags{FailoverPriority: 1}
+	if m.s.shape.priorities {
+		t.FailoverPriority = 1 + m.at%3
+	}
+	if h := m.s.shape; h.cascade {
+		from := m.at + 1
+		if from == h.members {
+			from = m.at - 1
+		}
+		t.ReplicateFrom = m.s.nodes[from].name
+	}
+	return t
+}
+
 // member describes this member for its key.
 func (a *agentProcess) member(v agent.View) dcs.MemberData {
 	m := a.m
@@ -153,6 +170,12 @@ func (a *agentProcess) member(v agent.View) dcs.MemberData {
 		ConnURL: "postgres://" + m.name + "/", APIURL: "http://" + m.name + "/patroni", Version: "4.1.5",
 		State: a.control.state, Role: a.control.role, Location: v.Local.Location, Timeline: v.Local.Timeline,
 		Pgha: &dcs.PghaInfo{Version: "sim"},
+	}
+	if v.Local.Streaming {
+		d.ReplicationState = "streaming"
+	}
+	if via := m.tags().ReplicateFrom; via != "" {
+		d.Tags = map[string]any{"replicatefrom": via}
 	}
 	if v.Local.Primary() && m.s.now < m.checkpointAt {
 		no := false
@@ -240,13 +263,14 @@ func (p Plant) distort(answers []ha.Peer, leading bool) {
 // answer is what this member's REST API says now. A server that does not
 // answer queries has no position to show: its answer is of no use to a race.
 func (a *agentProcess) answer() (ha.Peer, truth) {
-	p := ha.Peer{Name: a.m.name, Priority: 1, Pgha: true}
+	p := ha.Peer{Name: a.m.name, Priority: a.m.tags().FailoverPriority, Pgha: true}
 	sv := a.m.db.run
 	if sv == nil || !sv.ready || sv.stuck() || sv.stopping {
 		p.Fault = "not running"
 		return p, truth{m: a.m}
 	}
 	p.Answered, p.Running, p.Primary = true, true, sv.primary
+	p.Streaming = sv.up != nil && !sv.up.broken
 	p.Location, p.Timeline = a.m.db.location(), a.m.db.timeline
 	return p, truth{a.m, sv.primary, len(a.m.db.wal)}
 }

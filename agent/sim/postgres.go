@@ -31,8 +31,9 @@ type database struct {
 	timeline postgres.Timeline
 	history  []postgres.HistoryEntry
 	control  ha.ControlState
-	signal   bool // standby.signal
-	half     bool // a rewind did not finish
+	signal   bool   // standby.signal
+	source   string // primary_conninfo in the files
+	half     bool   // a rewind did not finish
 	// consistent is how many records a standby needs before it is consistent.
 	consistent int
 	// checkpointed: the shutdown checkpoint is the log's last record.
@@ -98,7 +99,7 @@ type pendingCommit struct {
 func (d *database) startServer(primary bool, source string) *server {
 	s := d.m.s
 	sv := &server{actor: actor{m: d.m}, db: d, primary: primary, source: source, confirmed: map[string]int{}, startedAt: s.now}
-	d.run = sv
+	d.run, d.source = sv, source
 	d.signal = !primary
 	sv.guard = newGuard(sv)
 	s.tell(d.m.name, "postgres starts, primary=%t source=%q tl=%d records=%d", primary, source, d.timeline, len(d.wal))

@@ -21,6 +21,8 @@ type shape struct {
 	removeOnDiverged   bool
 	removeOnFailure    bool
 	followNeedsRestart bool
+	cascade            bool    // every member names another one in replicatefrom, some in a circle
+	priorities         bool    // of failover, different ones
 	drift              float64 // clocks go wrong by up to this
 	loss, slow         float64 // of messages
 	slowest            time.Duration
@@ -31,8 +33,8 @@ type shape struct {
 }
 
 func (h shape) String() string {
-	return fmt.Sprintf("%d members, ttl %v loop_wait %v retry_timeout %v, synchronous %t, rewind %t, remove on diverged %t, drift %.3f, loss %.3f, slow %.3f up to %v",
-		h.members, h.ttl, h.loop, h.retry, h.synchronous, h.rewind, h.removeOnDiverged, h.drift, h.loss, h.slow, h.slowest)
+	return fmt.Sprintf("%d members, ttl %v loop_wait %v retry_timeout %v, synchronous %t, rewind %t, remove on diverged %t, cascade %t, priorities %t, drift %.3f, loss %.3f, slow %.3f up to %v",
+		h.members, h.ttl, h.loop, h.retry, h.synchronous, h.rewind, h.removeOnDiverged, h.cascade, h.priorities, h.drift, h.loss, h.slow, h.slowest)
 }
 
 func drawShape(r *rand.Rand, o Options) shape {
@@ -45,6 +47,7 @@ func drawShape(r *rand.Rand, o Options) shape {
 	if r.IntN(4) == 0 {
 		h.members = 2 + r.IntN(4)
 	}
+	h.cascade, h.priorities = r.IntN(4) == 0, r.IntN(3) == 0
 	if o.Calm {
 		h.trouble = 60*time.Second + 4*h.ttl
 		return h

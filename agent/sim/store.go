@@ -225,10 +225,11 @@ func (st *store) TakeLeader(context.Context) (dcs.Lease, error) {
 // asLeader makes the changes if the key is ours and as it was just read.
 func (st *store) asLeader(ctx context.Context, what string, with []dcs.Write, ok func() bool, do ...etcdWrite) error {
 	e := st.a.m.s.etcd
-	var seen etcdKey
-	if err := st.ask(ctx, what, func(clock.Instant) error { seen = e.keys[dcs.KeyLeader]; return nil }); err != nil {
+	var read etcdKey
+	if err := st.ask(ctx, what, func(clock.Instant) error { read = e.keys[dcs.KeyLeader]; return nil }); err != nil {
 		return err
 	}
+	seen := read // a repeated question may still arrive, and nobody waits for its answer
 	if string(seen.value) != st.a.m.name {
 		return fmt.Errorf("%s: %w: the key is not ours", what, dcs.ErrConflict)
 	}

@@ -62,6 +62,9 @@ func readSlot(n *Node) (slot Slot, problem string) {
 	case slot.Type != "logical" && slot.Type != "physical":
 		return Slot{}, fmt.Sprintf("type %q is neither physical nor logical", slot.Type)
 	}
+	if slot.ClusterType != "" && slot.ClusterType != "primary" && slot.ClusterType != "standby" {
+		return Slot{}, fmt.Sprintf("cluster_type %q is neither primary nor standby", slot.ClusterType)
+	}
 	return slot, ""
 }
 

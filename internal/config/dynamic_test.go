@@ -150,8 +150,8 @@ func TestDynamicValues(t *testing.T) {
 		{`{"slots":{"a":null},"permanent_slots":{"b":{"type":"physical"}},"permanent_replication_slots":{}}`, func(d Dynamic) bool {
 			return len(d.Slots) == 1 && d.Slots["b"].Type == "physical"
 		}},
-		{`{"slots":{"a":null,"l":{"database":"d","plugin":"p"},"Bad":{},"x":{"type":"logical"},"y":5,"z":{"type":"odd"}}}`, func(d Dynamic) bool {
-			return len(d.Slots) == 2 && d.Slots["l"].Type == "logical" && len(d.Findings) == 4 && len(d.Unsupported) == 1
+		{`{"slots":{"a":null,"l":{"database":"d","plugin":"p"},"Bad":{},"x":{"type":"logical"},"y":5,"z":{"type":"odd"},"w":{"cluster_type":"odd"},"s":{"cluster_type":"standby"}}}`, func(d Dynamic) bool {
+			return len(d.Slots) == 3 && d.Slots["l"].Type == "logical" && d.Slots["s"].ClusterType == "standby" && len(d.Findings) == 5 && len(d.Unsupported) == 1
 		}},
 		{`{"ignore_slots":[{"name":"a","x":1},{},5]}`, func(d Dynamic) bool {
 			return len(d.IgnoreSlots) == 2 && len(d.IgnoreSlots[0]) == 1 && len(d.Findings) == 1

@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
 )
 
@@ -30,6 +31,29 @@ func FailoverPriority(tags map[string]any) int {
 		return int(p)
 	}
 	return 1
+}
+
+// NoStream says whether a member's published tags keep it from streaming.
+// Unlike the other boolean tags it may be written as text (contract: config.md 3.5).
+func NoStream(tags map[string]any) bool {
+	b, ok := boolean(tags["nostream"])
+	if !ok {
+		n, number := tagNumber(tags["nostream"])
+		return number && n == 1
+	}
+	return b
+}
+
+// ReplicateFrom is the member that a member's published tags name as its
+// source; empty: the leader.
+func ReplicateFrom(tags map[string]any) string {
+	switch v := tags["replicatefrom"].(type) {
+	case string:
+		return v
+	case json.Number, int, int64, float64: // a member named 1
+		return fmt.Sprint(v)
+	}
+	return ""
 }
 
 // tagNumber reads a whole number as JSON or YAML may spell it.

@@ -28,3 +28,26 @@ func TestFailoverTags(t *testing.T) {
 		}
 	}
 }
+
+func TestTopologyTags(t *testing.T) {
+	for _, tc := range []struct {
+		tags     string
+		noStream bool
+		from     string
+	}{
+		{`{}`, false, ""},
+		{`{"nostream": true, "replicatefrom": "db2"}`, true, "db2"},
+		{`{"nostream": "false"}`, false, ""}, // the one tag whose text is read
+		{`{"nostream": "on"}`, true, ""},
+		{`{"nostream": 1, "replicatefrom": 2}`, true, "2"},
+		{`{"nostream": 0, "replicatefrom": ["db2"]}`, false, ""},
+	} {
+		var tags map[string]any
+		if err := json.Unmarshal([]byte(tc.tags), &tags); err != nil {
+			t.Fatal(err)
+		}
+		if NoStream(tags) != tc.noStream || ReplicateFrom(tags) != tc.from {
+			t.Errorf("%s: %v, %q", tc.tags, NoStream(tags), ReplicateFrom(tags))
+		}
+	}
+}

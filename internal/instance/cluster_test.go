@@ -54,7 +54,7 @@ func TestCluster(t *testing.T) {
 	a, b, c := newNode(t, root, "a"), newNode(t, root, "b"), newNode(t, root, "c")
 	a.primary()
 	ctx := within(t, 100*time.Second)
-	must(t, a.SyncSlots(ctx, []Slot{member("b"), member("c")}))
+	must(t, a.SyncSlots(ctx, nil, []Slot{member("b"), member("c")}, nil))
 	b.cloneFrom(a)
 	c.cloneFrom(a)
 	b.untilStreaming()
@@ -62,6 +62,7 @@ func TestCluster(t *testing.T) {
 	t.Run("standby", func(t *testing.T) { standbyFacts(t, a, b) })
 	t.Run("slots", func(t *testing.T) { slots(t, a, b) })
 	t.Run("rotated password", func(t *testing.T) { rotatedPassword(t, a, b) })
+	t.Run("upstream", func(t *testing.T) { upstream(t, a, b, c) })
 	t.Run("switch", func(t *testing.T) { cleanSwitch(t, a, b, c) })
 	t.Run("diverged", func(t *testing.T) { diverged(t, a, b) })
 }
@@ -126,12 +127,12 @@ func slots(t *testing.T, a, b *node) {
 	paused := a.dyn
 	paused.Pause = true
 	a.Configure(a.eff, paused)
-	must(t, a.SyncSlots(ctx, want))
+	must(t, a.SyncSlots(ctx, nil, want, nil))
 	if got := slotNames(a); got != "b,c,later,unknown,unreserved" {
 		t.Fatalf("paused: %s", got)
 	}
 	a.Configure(a.eff, a.dyn)
-	must(t, a.SyncSlots(ctx, want))
+	must(t, a.SyncSlots(ctx, nil, want, nil))
 	if got := slotNames(a); got != "b,c,later,unreserved" {
 		t.Fatalf("slots: %s", got)
 	}
@@ -143,15 +144,15 @@ func slots(t *testing.T, a, b *node) {
 	a.sql("SELECT pg_switch_wal()::text")
 	to := a.observe().Row.Location
 	want[3].LSN = to
-	must(t, a.SyncSlots(ctx, want))
+	must(t, a.SyncSlots(ctx, nil, want, nil))
 	for _, s := range a.observe().Row.Slots {
 		if s.Name == "later" && s.RestartLSN != to {
 			t.Fatalf("not moved to %s: %+v", to, s)
 		}
 	}
 	// On a standby a slot is never moved beyond replay.
-	must(t, b.SyncSlots(ctx, []Slot{{Name: "c", Use: SlotInactive, LSN: to + 1<<30}}))
-	must(t, b.SyncSlots(ctx, []Slot{{Name: "c", Use: SlotInactive, LSN: to + 1<<30}}))
+	must(t, b.SyncSlots(ctx, nil, []Slot{{Name: "c", Use: SlotInactive, LSN: to + 1<<30}}, nil))
+	must(t, b.SyncSlots(ctx, nil, []Slot{{Name: "c", Use: SlotInactive, LSN: to + 1<<30}}, nil))
 	if s := b.observe().Row.Slots; len(s) != 1 || s[0].RestartLSN == 0 || s[0].RestartLSN > b.observe().Row.Replayed {
 		t.Fatalf("standby's slots %+v", s)
 	}
@@ -182,6 +183,39 @@ func rotatedPassword(t *testing.T, a, b *node) {
 }
 
 // cleanSwitch: a stops cleanly, b is promoted, a and c follow without rewind.
+// upstream: what the server that a standby followed answers, asked by the
+// running standby and by the files of the stopped one (rulings 16).
+func upstream(t *testing.T, a, b, c *node) {
+	ctx := within(t, 40*time.Second)
+	want := func(n *node, state UpstreamState, at *node) {
+		t.Helper()
+		address := ""
+		if at != nil {
+			src := at.source()
+			address = src.Host + ":" + src.Port
+		}
+		if up, err := n.AskUpstream(ctx); err != nil || up.State != state || up.At != address {
+			t.Fatalf("%s asks: %+v, %v; want %s at %s", n.name, up, err, state, address)
+		}
+	}
+	want(a, UpstreamNone, nil)
+	want(b, UpstreamPrimary, a)
+	restart, err := c.Follow(ctx, c.follow(b))
+	if err != nil || restart {
+		t.Fatalf("c follows b: restart %v, %v", restart, err)
+	}
+	want(c, UpstreamFed, b)
+	must(t, c.Stop(ctx, StopOptions{}))
+	want(c, UpstreamFed, b)
+	must(t, b.Stop(ctx, StopOptions{}))
+	want(b, UpstreamPrimary, a)
+	want(c, UpstreamSilent, b)
+	b.start(StartOptions{Recovery: b.follow(a)})
+	c.start(StartOptions{Recovery: c.follow(a)})
+	b.untilStreaming()
+	c.untilStreaming()
+}
+
 func cleanSwitch(t *testing.T, a, b, c *node) {
 	ctx := within(t, 40*time.Second)
 	a.sql("CREATE TABLE public.switched AS SELECT 1 AS x")
@@ -200,7 +234,7 @@ func cleanSwitch(t *testing.T, a, b, c *node) {
 		t.Fatalf("promoted row %+v", o.Row)
 	}
 	must(t, b.Promote(ctx)) // again: a success
-	must(t, b.SyncSlots(ctx, []Slot{member("a"), member("c")}))
+	must(t, b.SyncSlots(ctx, nil, []Slot{member("a"), member("c")}, nil))
 	restart, err := c.Follow(ctx, c.follow(b))
 	if err != nil || restart {
 		t.Fatalf("c follows b: restart %v, %v", restart, err)
@@ -259,7 +293,7 @@ func diverged(t *testing.T, a, b *node) {
 	if _, err := b.Start(ctx, StartOptions{Role: postgres.RolePrimary}); !errors.Is(err, ErrRecoveryFiles) {
 		t.Fatalf("a rewound server as primary: %v", err)
 	}
-	must(t, a.SyncSlots(ctx, []Slot{member("b"), member("c")}))
+	must(t, a.SyncSlots(ctx, nil, []Slot{member("b"), member("c")}, nil))
 	b.start(StartOptions{Role: postgres.RoleReplica, Recovery: b.follow(a)})
 	b.untilStreaming()
 	until(t, "b has a's history", func() (bool, any) {

@@ -160,7 +160,7 @@ func TestToolKeys(t *testing.T) {
 	b.eff.BinDir, b.eff.BinName, b.eff.BaseBackupOptions, b.eff.RewindOptions = k.eff.BinDir, k.eff.BinName, k.eff.BaseBackupOptions, k.eff.RewindOptions
 	b.Configure(b.eff, b.dyn)
 	src := k.source()
-	must(t, k.SyncSlots(within(t, 20*time.Second), []Slot{member("b2")}))
+	must(t, k.SyncSlots(within(t, 20*time.Second), nil, []Slot{member("b2")}, nil))
 	must(t, b.BaseBackup(within(t, 60*time.Second), src, nil))
 	_, _ = b.Rewind(within(t, 60*time.Second), src)
 	c := newNode(t, filepath.Dir(k.dir), "c2")

@@ -86,6 +86,7 @@ type SlotRow struct {
 	Confirmed  postgres.LSN `json:"confirmed"`
 	WALStatus  string       `json:"wal_status"`
 	Failover   bool         `json:"failover"` // 17+: owned by the server's own synchronisation
+	Synced     bool         `json:"synced"`   // 17+: it came from the primary by that
 }
 
 // Sender is one row of pg_stat_replication.
@@ -103,7 +104,7 @@ type Sender struct {
 	Replay          postgres.LSN `json:"replay"`
 }
 
-// monitoringSQL is the one query of a cycle. %s is the slots' failover column.
+// monitoringSQL is the one query of a cycle. %s are the slots' columns failover and synced.
 const monitoringSQL = `
 SELECT r.rec,
  CASE WHEN r.rec THEN 0 ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
@@ -127,7 +128,7 @@ SELECT r.rec,
     'xmin', xmin IS NOT NULL OR catalog_xmin IS NOT NULL,
     'restart_lsn', COALESCE(pg_wal_lsn_diff(restart_lsn, '0/0'), 0)::bigint,
     'confirmed', COALESCE(pg_wal_lsn_diff(confirmed_flush_lsn, '0/0'), 0)::bigint,
-    'wal_status', COALESCE(wal_status, ''), 'failover', %s) ORDER BY slot_name), '[]')::text
+    'wal_status', COALESCE(wal_status, ''), 'failover', %s, 'synced', %s) ORDER BY slot_name), '[]')::text
   FROM pg_replication_slots WHERE NOT temporary),
  (SELECT COALESCE(json_agg(json_build_object('usename', COALESCE(usename::text, ''),
     'application_name', COALESCE(application_name, ''), 'client_addr', client_addr, 'state', COALESCE(state, ''),
@@ -145,14 +146,14 @@ func readRow(ctx context.Context, c *pgx.Conn) (*Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	failover := "false"
+	failover, synced := "false", "false"
 	if version.AtLeast(17) {
-		failover = "failover"
+		failover, synced = "failover", "synced"
 	}
 	r := &Row{}
 	var replayedAt, started float64
 	var slots, senders string
-	err = c.QueryRow(ctx, fmt.Sprintf(monitoringSQL, failover)).Scan(&r.InRecovery, &r.Timeline, &r.Location,
+	err = c.QueryRow(ctx, fmt.Sprintf(monitoringSQL, failover, synced)).Scan(&r.InRecovery, &r.Timeline, &r.Location,
 		&r.Received, &r.Written, &r.Replayed, &r.ReplayPaused, &replayedAt, &r.ReplayedAtText,
 		&r.ReceiverStatus, &r.ReceivedTimeline, &r.LatestEnd, &r.ReceiverSlot, &r.ReceiverConninfo,
 		&r.RestoreCommand, &started, &r.PostmasterStartText, &r.Version, &r.SynchronousStandbyNames, &slots, &senders)

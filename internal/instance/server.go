@@ -70,6 +70,8 @@ type Server struct {
 	check    confCheck
 	refused  map[string]string // rule files: content the server could not read, by path
 
+	busySlots map[string]clock.Instant // slots in use that nobody knows: when that was said
+
 	heartbeat session // the monitoring connection
 	rest      session // the REST status connection
 	disk      diskWatch

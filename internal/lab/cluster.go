@@ -3,6 +3,7 @@ package lab
 import (
 	_ "embed"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -117,10 +118,40 @@ func (m *Member) Configure() {
 		"Scope": c.Scope, "Name": m.Name, "Addr": m.Addr, "EtcdHosts": strings.Join(c.Etcd.Endpoints(), ","),
 		"TTL": c.TTL, "LoopWait": c.LoopWait, "RetryTimeout": c.RetryTimeout, "DCS": c.DCS, "Parameters": c.Parameters,
 		"Listen": listen + ":5432", "LocalAuth": localAuth, "DataDir": m.DataDir(), "BinDir": PGBin(m.lab.t, PGVersion(m.lab.t)),
-		"In": indent, "SocketDir": m.Dir, "NoFailover": m.NoFailover,
+		"In": indent, "SocketDir": m.Dir, "Tags": m.tagLines(),
 	})
 	m.lab.must(err)
 	m.lab.must(os.WriteFile(m.Config(), []byte(text.String()), 0o644))
+}
+
+// tagLines are the talk's four tags, and what the story adds or replaces.
+func (m *Member) tagLines() []string {
+	tags := map[string]string{"nofailover": fmt.Sprint(m.NoFailover), "noloadbalance": "false", "clonefrom": "false", "nosync": "false"}
+	maps.Copy(tags, m.Tags)
+	var lines []string
+	for _, name := range sortedKeys(tags) {
+		lines = append(lines, name+": "+tags[name])
+	}
+	return lines
+}
+
+// Retag gives the running member other tags: a new file, then reload. A tag
+// stays until it is set to "" (the talk's four: to their own value).
+func (m *Member) Retag(tags map[string]string) {
+	m.lab.t.Helper()
+	if m.Tags == nil {
+		m.Tags = map[string]string{}
+	}
+	for name, value := range tags {
+		m.Tags[name] = value
+		if value == "" {
+			delete(m.Tags, name)
+		}
+	}
+	m.Configure()
+	if out, code := m.Ctl("reload", m.cluster.Scope, m.Name, "--force"); code != 0 {
+		m.lab.t.Fatalf("reload of %s: exit %d\n%s", m.Name, code, out)
+	}
 }
 
 // Start starts the agents, the first one first, and waits until the cluster

@@ -22,6 +22,7 @@ import (
 type Member struct {
 	*Host
 	NoFailover bool
+	Tags       map[string]string // further tags of patroni.yml, or other values; see Retag
 
 	cluster  *Cluster
 	kind     Kind
