@@ -37,12 +37,20 @@ type launcher struct {
 	// paused: promotions are an operator's, without a deadline.
 	paused bool
 	exited chan struct{}
+	struck func() // a guard has ended PostgreSQL; may be nil
 }
 
 var _ instance.Launcher = (*launcher)(nil)
 
 func newLauncher(o client.Options, wake func()) *launcher {
 	return &launcher{options: o, log: o.Log, wake: wake, exited: make(chan struct{}, 1)}
+}
+
+// onStruck sets what is called when a guard has ended PostgreSQL.
+func (l *launcher) onStruck(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.struck = f
 }
 
 // adopt connects to the guard that an earlier agent left. The result is the
@@ -126,6 +134,12 @@ func (l *launcher) ended(e client.Exit) {
 		l.log.Error("the guard of PostgreSQL died, and PostgreSQL dies with it; it is started again under a new one", "pid", l.postmaster())
 	case e.Stage != guard.StageNone:
 		l.log.Warn("PostgreSQL was ended by its guard", "pid", e.PID, "status", e.Status, "stage", e.Stage.String())
+		l.mu.Lock()
+		struck := l.struck
+		l.mu.Unlock()
+		if struck != nil {
+			struck()
+		}
 	default:
 		l.log.Info("PostgreSQL has ended", "pid", e.PID, "status", e.Status)
 	}
@@ -335,6 +349,18 @@ func (l *launcher) allowUnguarded(yes bool) {
 	l.mu.Lock()
 	l.unguarded = yes
 	l.mu.Unlock()
+}
+
+// hooksUntil is until when a hook may hold a stop up: halfway between the
+// instant at which a clean step-down begins and the guard's own stop (rulings
+// 2). Zero: no lease stands behind this PostgreSQL.
+func (l *launcher) hooksUntil() clock.Instant {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.until.IsZero() {
+		return 0
+	}
+	return l.until.Add(-(max(3*time.Second, l.ttl/5) + max(2*time.Second, l.ttl/10)) / 2)
 }
 
 // release leaves the guard to itself: it keeps PostgreSQL within the lease,

@@ -30,6 +30,7 @@ type machine struct {
 	dataDir  string
 	marker   string // file that says "a bootstrap is under way"
 	settings *settings
+	announce *announcer
 	// background is what jobs and tasks run under: the agent's life.
 	background context.Context
 
@@ -56,6 +57,7 @@ func (m *machine) Observe(ctx context.Context) ha.Local {
 	}
 	streamedAt, superseded := m.streamedAt, m.superseded
 	m.mu.Unlock()
+	m.announceSeen(o)
 	l := ha.Local{
 		Data: m.data(o), SystemID: o.SystemID, Alive: o.Alive, Superseded: superseded,
 		State: o.State, StateSince: o.StateSince, Role: o.Role,
@@ -216,6 +218,7 @@ func (m *machine) Follow(ctx context.Context, source *dcs.Member) ha.FollowOutco
 		m.log.Info("the recovery settings need a restart", "why", check.Why)
 		return ha.FollowRestart
 	}
+	role := m.inst.Role()
 	restart, err := m.inst.Follow(ctx, f)
 	switch {
 	case err != nil:
@@ -223,6 +226,10 @@ func (m *machine) Follow(ctx context.Context, source *dcs.Member) ha.FollowOutco
 		return ha.FollowFailed
 	case restart:
 		return ha.FollowRestart
+	case m.announce.turns(role):
+		m.announce.say(onRoleChange, postgres.RoleReplica)
+	default:
+		m.announce.say(onReload, role)
 	}
 	return ha.FollowChanged
 }
@@ -293,8 +300,40 @@ func slotsInOrder(r *instance.Row, want []instance.Slot) bool {
 	return true
 }
 
+// announceSeen calls for the callbacks that a look at PostgreSQL means: a
+// server that became ready without a job of ours being there to see it.
+func (m *machine) announceSeen(o instance.Observation) {
+	switch {
+	case o.Row != nil && o.State == postgres.StateRunning:
+		m.announce.ready(o.PID, roleOf(o))
+	case !o.Alive && m.job() == nil:
+		m.announce.gone()
+	}
+}
+
+// struck: the guard has stopped PostgreSQL because the lease ran out. A stop
+// of ours that was under way says so itself.
+func (m *machine) struck() {
+	if j := m.job(); j == nil || j.Kind != ha.JobStop {
+		m.announce.say(onStop, m.inst.Role())
+	}
+}
+
+// roleOf is the role that callbacks are told of a running server.
+func roleOf(o instance.Observation) postgres.Role {
+	if o.Primary() {
+		return postgres.RolePrimary
+	}
+	return postgres.RoleReplica
+}
+
 // SetRole corrects the remembered role.
-func (m *machine) SetRole(role postgres.Role) { m.inst.SetRole(role) }
+func (m *machine) SetRole(role postgres.Role, announce bool) {
+	m.inst.SetRole(role)
+	if announce {
+		m.announce.say(onRoleChange, role)
+	}
+}
 
 // Job is the long action under way.
 func (m *machine) Job() *ha.Job { return m.job() }
@@ -303,7 +342,7 @@ func (m *machine) Job() *ha.Job { return m.job() }
 func (m *machine) Finished() *ha.JobResult { return m.take() }
 
 // Cancel asks the running job to end.
-func (m *machine) Cancel() { m.stop() }
+func (m *machine) Cancel() { m.cancelJob() }
 
 // Hold extends the guard's deadline. With a confirmed leader key a bootstrap
 // is over for good.
@@ -315,6 +354,8 @@ func (m *machine) Hold(ctx context.Context, until clock.Instant, ttl time.Durati
 	}
 	if m.job() == nil {
 		os.Remove(m.marker) // usually absent
+		m.announce.hush(false)
+		m.announceSeen(m.observation())
 	}
 }
 

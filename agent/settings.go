@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -40,6 +41,7 @@ type settings struct {
 	dirty    bool // Apply has something to do
 	said     map[string]bool
 	major    int
+	reloaded func() // PostgreSQL has read a changed configuration; set once, before the loop runs
 }
 
 var _ SettingsSource = (*settings)(nil)
@@ -134,6 +136,7 @@ func (s *settings) merge() {
 		Dynamic:               s.dynamic,
 		RemoveOnRewindFailure: s.eff.RemoveDataDirectoryOnRewindFailure,
 		RemoveOnDiverged:      s.eff.RemoveDataDirectoryOnDivergedTL,
+		ClonesLeaderless:      slices.ContainsFunc(s.eff.CreateReplicaMethods, s.eff.WorksWithoutLeader),
 	}
 	s.inst.Configure(s.eff, s.dynamic)
 	if s.dynamic.FailsafeMode {
@@ -207,6 +210,9 @@ func (s *settings) Apply(ctx context.Context) {
 			"mistakes", strings.Join(applied.BadRules, "; "))
 	case applied.Reloaded:
 		s.log.Info("PostgreSQL configuration reloaded")
+	}
+	if err == nil && applied.Reloaded && s.reloaded != nil {
+		s.reloaded()
 	}
 	if err := renameio.WriteFile(filepath.Join(dir, cacheFile), doc.Compact(), 0o600); err != nil {
 		s.log.Warn("keep the dynamic configuration beside the data", "err", err)

@@ -34,8 +34,8 @@ type Server interface {
 	Examine(ctx context.Context, leader dcs.Member) (ha.ExamineOutcome, string)
 	// SyncSlots brings physical slots to what is wanted.
 	SyncSlots(ctx context.Context, want []ha.SlotWant)
-	// SetRole corrects the remembered role.
-	SetRole(role postgres.Role)
+	// SetRole corrects the remembered role; announce calls on_role_change.
+	SetRole(role postgres.Role, announce bool)
 	// Hold extends the guard's deadline: the leader key is certainly ours
 	// until then. It returns before the next step that relies on it.
 	Hold(ctx context.Context, until clock.Instant, ttl time.Duration)

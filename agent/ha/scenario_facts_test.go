@@ -142,6 +142,8 @@ func (s *story) setSetting(k, v string) error {
 		set.RemoveOnDiverged = true
 	case "remove-on-rewind-failure":
 		set.RemoveOnRewindFailure = true
+	case "no_leader": // a replica method works without a leader
+		set.ClonesLeaderless = true
 	case "permanent":
 		set.Slots = map[string]config.Slot{v: {Type: "physical"}}
 	case "unsupported":
@@ -244,7 +246,8 @@ func (s *story) setJob(args []string) error {
 	return each(args[1:], func(k, v string) error {
 		switch k {
 		case "phase":
-			job.Phase = map[string]Phase{"shutdown": PhaseShutDown, "promoting": PhasePromoting}[v]
+			job.Phase = map[string]Phase{"shutdown": PhaseShutDown, "promoting": PhasePromoting,
+				"recovering": PhaseRecovering, "post-bootstrap": PhasePostBootstrap}[v]
 		case "checkpoint":
 			return lsn(v, &job.CheckpointLSN)
 		case "canceled":
@@ -286,6 +289,8 @@ func (s *story) setFinished(args []string) error {
 			r.OK = true
 		case "failed":
 			r.Err = "it did not work"
+		case "pre-promote-failed":
+			r.Err, r.PrePromoteFailed = "pre_promote failed: exit status 1", true
 		case "unreachable":
 			r.Err, r.Unreachable = "the leader is not reachable", true
 		case "still-starting":

@@ -104,6 +104,9 @@ func (s *Server) launch(ctx context.Context, o StartOptions) (process, error) {
 	s.role, s.pending, s.adopted, s.address = o.Role, nil, nil, localAddress{}
 	s.control.timeline = 0
 	s.setState(postgres.StateStarting)
+	if s.custom != nil {
+		s.setState(postgres.StateBootstrapStarting)
+	}
 	s.mu.Unlock()
 	params, err := s.startParameters(ctx, primary)
 	if err != nil {
@@ -114,6 +117,7 @@ func (s *Server) launch(ctx context.Context, o StartOptions) (process, error) {
 	if _, err := s.WriteFiles(ctx); err != nil {
 		return process{}, err
 	}
+	params = s.customStart(params)
 	s.makeSocketDirs(params)
 	cmd := Command{Path: s.program("postgres"), Dir: dir, Env: s.postmasterEnv()}
 	cmd.Args = append([]string{"-D", dir, "--config-file=" + s.confFile()}, postgres.CommandLineOptions(params)...)
