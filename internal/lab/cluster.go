@@ -35,6 +35,9 @@ type Options struct {
 	Members []string
 	// NoFailover names members with that tag.
 	NoFailover []string
+	// PostgreSQL and Bootstrap return further lines of a member's own sections
+	// postgresql and bootstrap; nil for none.
+	PostgreSQL, Bootstrap func(*Member) []string
 	// DataOn returns the directory that holds a member's data directory (a
 	// Disk); nil or "" for the host's own.
 	DataOn func(*Host) string
@@ -94,12 +97,20 @@ func (m *Member) Configure() {
 	if m.lab.user.Username == "postgres" {
 		localAuth = "peer"
 	}
+	var postgresql, bootstrap []string
+	if c.PostgreSQL != nil {
+		postgresql = c.PostgreSQL(m)
+	}
+	if c.Bootstrap != nil {
+		bootstrap = c.Bootstrap(m)
+	}
 	var text strings.Builder
 	err := pgBasicTemplate.Execute(&text, map[string]any{
 		"Scope": c.Scope, "Name": m.Name, "Addr": m.Addr, "EtcdHosts": strings.Join(c.Etcd.Endpoints(), ","),
 		"TTL": c.TTL, "LoopWait": c.LoopWait, "RetryTimeout": c.RetryTimeout, "DCS": c.DCS, "Parameters": c.Parameters,
 		"Listen": listen + ":5432", "LocalAuth": localAuth, "DataDir": m.DataDir(), "BinDir": PGBin(m.lab.t, PGVersion(m.lab.t)),
 		"SocketDir": m.Dir, "NoFailover": m.NoFailover,
+		"PostgreSQL": postgresql, "Bootstrap": bootstrap,
 	})
 	m.lab.must(err)
 	m.lab.must(os.WriteFile(m.Config(), []byte(text.String()), 0o644))
