@@ -240,13 +240,14 @@ func TestSlowPrePromote(t *testing.T) {
 	candidate := c.Others(old)[0]
 	asked := time.Now()
 	old.REST("POST", "/switchover", fmt.Sprintf(`{"leader": %q, "candidate": %q}`, old.Name, candidate.Name))
-	next := c.WaitHealthy(60 * time.Second)
+	next := c.WaitLeader(60*time.Second, old) // by what its PostgreSQL says
 	if next != candidate {
 		t.Errorf("%s leads, asked for %s", next.Name, candidate.Name)
 	}
 	if took := time.Since(asked); took < 14*time.Second {
 		t.Errorf("promoted after %v, before pre_promote ended", took)
 	}
+	c.WaitHealthy(30 * time.Second)
 	nothingLost(t, w, p, next)
 }
 
