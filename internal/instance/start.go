@@ -121,7 +121,9 @@ func (s *Server) launch(ctx context.Context, o StartOptions) (process, error) {
 	s.makeSocketDirs(params)
 	cmd := Command{Path: s.program("postgres"), Dir: dir, Env: s.postmasterEnv()}
 	cmd.Args = append([]string{"-D", dir, "--config-file=" + s.confFile()}, postgres.CommandLineOptions(params)...)
-	pid, err := s.launcher.Start(ctx, cmd, primary)
+	// A targeted recovery (recovery.signal) ends in a primary by itself.
+	_, err = os.Lstat(filepath.Join(dir, "standby.signal"))
+	pid, err := s.launcher.Start(ctx, cmd, errors.Is(err, os.ErrNotExist))
 	if err != nil {
 		return process{}, err
 	}

@@ -85,7 +85,7 @@ func TestCustomBootstrapToAPointInTime(t *testing.T) {
 	second := l.NewCluster(e, lab.Options{Scope: "restored", Members: []string{"pg11", "pg12"}, Parameters: archive(wal2),
 		Bootstrap: func(m *lab.Member) []string {
 			return []string{"method: from_backup", "post_bootstrap: " + m.Script("post", fmt.Sprintf(
-				`echo "$PGOPTIONS" > %[1]s/post; shift $(($# - 1)); %[2]s/psql -Xqc "create table made_by_post_bootstrap ()" "$1"`,
+				`echo "$PGOPTIONS" > %[1]s/post.env; shift $(($# - 1)); %[2]s/psql -Xqc "create table made_by_post_bootstrap ()" "$1"`,
 				m.Dir, lab.PGBin(t, lab.PGVersion(t)))) + " some 'further words'",
 				"from_backup:", "  command: " + restoreScript(m, base), "  stanza: demo",
 				"  recovery_conf:", "    restore_command: cp " + wal + "/%f %p", "    recovery_target_time: '" + before + "'",
@@ -103,7 +103,7 @@ func TestCustomBootstrapToAPointInTime(t *testing.T) {
 		t.Errorf("the restored table holds %q", got)
 	}
 	b.MustQuery("select * from made_by_post_bootstrap")
-	if text, _ := os.ReadFile(filepath.Join(b.Dir, "post")); strings.TrimSpace(string(text)) != "-c synchronous_commit=local -c statement_timeout=0" {
+	if text, _ := os.ReadFile(filepath.Join(b.Dir, "post.env")); strings.TrimSpace(string(text)) != "-c synchronous_commit=local -c statement_timeout=0" {
 		t.Errorf("PGOPTIONS of post_bootstrap: %q", text)
 	}
 	args, _ := os.ReadFile(filepath.Join(b.Dir, "restores"))
