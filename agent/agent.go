@@ -215,12 +215,12 @@ func (a *agent) finish(_ <-chan struct{}) {
 		a.machine.cancelJob()
 		a.machine.wait(ctx)
 	}
-	cctx, stop := context.WithTimeout(ctx, callbackGrace)
-	a.calls.finish(cctx)
-	stop()
 	if a.loop.memory.StopFailed || !a.lastAlive() {
 		a.publishStopped(ctx)
 	}
+	cctx, stop := context.WithTimeout(ctx, callbackGrace)
+	a.calls.finish(cctx)
+	stop()
 	a.launcher.release()
 }
 

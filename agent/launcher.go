@@ -46,13 +46,6 @@ func newLauncher(o client.Options, wake func()) *launcher {
 	return &launcher{options: o, log: o.Log, wake: wake, exited: make(chan struct{}, 1)}
 }
 
-// onStruck sets what is called when a guard has ended PostgreSQL.
-func (l *launcher) onStruck(f func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.struck = f
-}
-
 // adopt connects to the guard that an earlier agent left. The result is the
 // deadline it holds: until then the leader key may be ours.
 func (l *launcher) adopt(ctx context.Context) (clock.Instant, error) {
@@ -349,18 +342,6 @@ func (l *launcher) allowUnguarded(yes bool) {
 	l.mu.Lock()
 	l.unguarded = yes
 	l.mu.Unlock()
-}
-
-// hooksUntil is until when a hook may hold a stop up: halfway between the
-// instant at which a clean step-down begins and the guard's own stop (rulings
-// 2). Zero: no lease stands behind this PostgreSQL.
-func (l *launcher) hooksUntil() clock.Instant {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.until.IsZero() {
-		return 0
-	}
-	return l.until.Add(-(max(3*time.Second, l.ttl/5) + max(2*time.Second, l.ttl/10)) / 2)
 }
 
 // release leaves the guard to itself: it keeps PostgreSQL within the lease,

@@ -300,33 +300,6 @@ func slotsInOrder(r *instance.Row, want []instance.Slot) bool {
 	return true
 }
 
-// announceSeen calls for the callbacks that a look at PostgreSQL means: a
-// server that became ready without a job of ours being there to see it.
-func (m *machine) announceSeen(o instance.Observation) {
-	switch {
-	case o.Row != nil && o.State == postgres.StateRunning:
-		m.announce.ready(o.PID, roleOf(o))
-	case !o.Alive && m.job() == nil:
-		m.announce.gone()
-	}
-}
-
-// struck: the guard has stopped PostgreSQL because the lease ran out. A stop
-// of ours that was under way says so itself.
-func (m *machine) struck() {
-	if j := m.job(); j == nil || j.Kind != ha.JobStop {
-		m.announce.say(onStop, m.inst.Role())
-	}
-}
-
-// roleOf is the role that callbacks are told of a running server.
-func roleOf(o instance.Observation) postgres.Role {
-	if o.Primary() {
-		return postgres.RolePrimary
-	}
-	return postgres.RoleReplica
-}
-
 // SetRole corrects the remembered role.
 func (m *machine) SetRole(role postgres.Role, announce bool) {
 	m.inst.SetRole(role)

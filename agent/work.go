@@ -182,34 +182,6 @@ func (m *machine) promote(ctx context.Context, _ ha.JobSpec, p *jobProgress) err
 	return m.inst.Promote(ctx, func() { m.announce.say(onRoleChange, postgres.RolePrimary) })
 }
 
-// errPrePromote: the operator's script forbids the promotion.
-var errPrePromote = errors.New("pre_promote failed")
-
-// prePromote runs the operator's last word before a promotion. The leader key
-// is ours and is renewed meanwhile; the guard looks at the lease again when it
-// promotes. A script that was cancelled has not failed: what it says no longer
-// counts (7).
-func (m *machine) prePromote(ctx context.Context) error {
-	command := m.settings.Effective().PrePromote
-	if role := m.inst.Role(); command == "" || role == postgres.RolePrimary || role == postgres.RolePromoted {
-		return nil
-	}
-	settings := m.settings.Current()
-	hctx, cancel := context.WithTimeout(ctx, max(settings.PrimaryStartTimeout, settings.TTL))
-	defer cancel()
-	m.log.Info("running pre_promote", "command", command)
-	_, err := m.inst.RunHook(hctx, command)
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("pre_promote: %w", context.Cause(ctx))
-	case hctx.Err() != nil && err != nil:
-		return fmt.Errorf("%w: it did not end within primary_start_timeout", errPrePromote)
-	case err != nil:
-		return fmt.Errorf("%w: %w", errPrePromote, err)
-	}
-	return nil
-}
-
 func (m *machine) rewind(ctx context.Context, spec ha.JobSpec, _ *jobProgress) error {
 	src, err := instance.SourceFromURL(spec.Source.Name, spec.Source.ConnURL)
 	if err != nil {

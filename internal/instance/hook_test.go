@@ -216,3 +216,24 @@ func TestAllMethodsFail(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// A reload while the data directory is being made writes nothing into it: the
+// copy would bring its own files, or be taken for somebody else's.
+func TestReloadDuringAClone(t *testing.T) {
+	for _, st := range []postgres.State{postgres.StateCreatingReplica, postgres.StateInitializing, postgres.StateCustomBootstrap} {
+		s, _ := bare(t)
+		dir := s.dataDir()
+		must(t, os.MkdirAll(dir, 0o700))
+		must(t, os.WriteFile(filepath.Join(dir, "PG_VERSION"), []byte("15\n"), 0o600))
+		s.Configure(config.Effective{BinDir: binDir()}, config.Dynamic{})
+		s.SetState(st)
+		if _, err := s.ApplyConfig(within(t, 10*time.Second), true); err != nil {
+			t.Errorf("%s: %v", st, err)
+		}
+		entries, err := os.ReadDir(dir)
+		must(t, err)
+		if len(entries) != 1 {
+			t.Errorf("%s: %v in the data directory", st, entries)
+		}
+	}
+}

@@ -121,3 +121,47 @@ func TestPgBackRest(t *testing.T) {
 		t.Error("the replica of the restored cluster was not made from the repository")
 	}
 }
+
+// The Barman template of docs/hooks.md with the real program: a replica made
+// of a backup that streams came to, with WAL from Barman.
+func TestBarman(t *testing.T) {
+	l := long(t)
+	if _, err := exec.LookPath("barman"); err != nil {
+		t.Skip("barman is not installed (Debian: apt-get install barman)")
+	}
+	e := l.StartEtcd(1)
+	home := l.Shared("barman")
+	conf := home + "/barman.conf"
+	barman := "barman -c " + conf
+	c := l.NewCluster(e, lab.Options{Members: []string{"pg01", "pg02"}, DCS: []string{"slots: {barman: {type: physical}}"},
+		PostgreSQL: func(m *lab.Member) []string {
+			return []string{"create_replica_methods: [barman, basebackup]",
+				"barman: {command: " + barman + " recover --standby-mode main latest " + m.DataDir() + ", no_params: true}",
+				"recovery_conf: {restore_command: 'cp barman_wal/%f %p'}"}
+		}})
+	a, b := c.Member("pg01"), c.Member("pg02")
+	text := fmt.Sprintf("[barman]\nbarman_user = postgres\nbarman_home = %[1]s\nlog_file = %[1]s/barman.log\n[main]\ndescription = demo\n"+
+		"conninfo = host=%[2]s user=postgres password=%[3]s dbname=postgres\nstreaming_conninfo = host=%[2]s user=replicator password=andheretoo\n"+
+		"backup_method = postgres\nstreaming_archiver = on\nslot_name = barman\npath_prefix = %[4]s\n",
+		home, a.Addr, lab.SuperuserPassword, lab.PGBin(t, lab.PGVersion(t)))
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a.Start()
+	c.WaitHealthy(60*time.Second, b)
+	l.Until(20*time.Second, "the slot declared in the dynamic configuration", func() string {
+		return map[string]string{"1": "", "0": "no slot"}[a.MustQuery("select count(*) from pg_replication_slots where slot_name = 'barman'")]
+	})
+	a.Host.Start("receive-wal", words(barman+" receive-wal main")...)
+	onHost(t, a, words(barman+" switch-wal --force --archive main")...)
+	onHost(t, a, words(barman+" backup --wait main")...)
+	a.MustQuery("create table t as select 1 as x")
+	b.Start()
+	c.WaitHealthy(90 * time.Second)
+	if log := b.AgentLog(); !strings.Contains(log, "replica created (method=barman)") {
+		t.Errorf("the replica was not made by barman:\n%s", log)
+	}
+	if got := b.MustQuery("select count(*) from t"); got != "1" {
+		t.Errorf("the replica has %s rows", got)
+	}
+}
