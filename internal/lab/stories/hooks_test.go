@@ -60,6 +60,19 @@ func expectCalls(t *testing.T, l *lab.Lab, m *lab.Member, want ...string) {
 	os.Remove(filepath.Join(m.Dir, "calls"))
 }
 
+// streamed waits until the primary sees a standby stream: the standby's own
+// word may be from before a restart, and a switchover would be cancelled.
+func streamed(t *testing.T, l *lab.Lab, primary *lab.Member) {
+	t.Helper()
+	l.Until(20*time.Second, "a standby streams from "+primary.Name, func() string {
+		n, err := primary.Query("select count(*) from pg_stat_replication where state = 'streaming'")
+		if err != nil || n == "0" {
+			return fmt.Sprintf("%s, %v", n, err)
+		}
+		return ""
+	})
+}
+
 // Every callback through a member's life. Contract: ha-behaviour.md 21.
 func TestCallbacksThroughALife(t *testing.T) {
 	l := short(t)
@@ -87,6 +100,7 @@ func TestCallbacksThroughALife(t *testing.T) {
 	expectCalls(t, l, b, "on_restart replica pg-basic")
 	c.WaitHealthy(20 * time.Second)
 
+	streamed(t, l, a)
 	ctl(t, a, 0, words("switchover --candidate "+b.Name+" --force"))
 	c.WaitHealthy(20 * time.Second)
 	expectCalls(t, l, b, "on_role_change primary pg-basic")
@@ -161,6 +175,7 @@ func TestHangingCallback(t *testing.T) {
 		}
 	}
 	// A demotion is the next event.
+	streamed(t, l, b)
 	asked = time.Now()
 	ctl(t, b, 0, words("switchover --candidate "+a.Name+" --force"))
 	w.Advance(10 * time.Second)
