@@ -269,6 +269,9 @@ func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient *api.Cli
 		Sleeper: sleep, Log: a.log, LeaderUntil: leader,
 		Member: func(v View) dcs.MemberData { return a.memberData(v, a.machine.observation()) },
 		Publish: func(v View) {
+			if v.Job == nil { // a job that starts PostgreSQL has chosen the role itself
+				a.settings.SetRole(v.Local.Role)
+			}
 			a.pub.publish(v, a.machine.observation())
 			a.backend.runSchedule(v)
 		},

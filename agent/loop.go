@@ -69,6 +69,7 @@ type Loop struct {
 	dcsSeen     time.Time
 	dcsDown     bool
 	lastSaid    map[string]bool
+	floors      string // what sayFloors said
 	// givenUp: we asked for the end of our leadership and do not know what
 	// became of it; the request may still take effect.
 	givenUp bool
@@ -200,7 +201,9 @@ const applyBound = 3 * time.Second
 func (l *Loop) observe(ctx context.Context) ha.Input {
 	cluster := l.load(ctx)
 	if cluster != nil {
-		l.settings = l.Settings.Learn(cluster.Config)
+		var raised string
+		l.settings, raised = ha.RaiseFloors(l.Settings.Learn(cluster.Config), cluster.Members)
+		l.sayFloors(raised)
 		l.Store.SetTTL(l.settings.TTL)
 	}
 	// The job first: a result together with facts from before its end would be

@@ -9,10 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
-
-	"github.com/google/renameio/v2"
 
 	"pgha/agent/ha"
 	"pgha/internal/config"
@@ -39,9 +36,11 @@ type settings struct {
 	eff      config.Effective
 	reload   bool // a reload was asked for: rewrite and signal even without changes
 	dirty    bool // Apply has something to do
+	byRole   bool // only because the role has changed: no on_reload besides on_role_change
 	said     map[string]bool
-	major    int
 	reloaded func() // PostgreSQL has read a changed configuration; set once, before the loop runs
+	facts    config.ServerFacts
+	fixed    *config.Effective // what held when the loop began; nil before
 }
 
 var _ SettingsSource = (*settings)(nil)
@@ -111,7 +110,7 @@ func (s *settings) Learn(raw *dcs.Config) ha.Settings {
 	}
 	s.revision = raw.Revision
 	s.adoptDocument(doc)
-	s.dirty = true
+	s.dirty, s.byRole = true, false
 	return s.current
 }
 
@@ -131,7 +130,8 @@ func (s *settings) adoptDocument(doc config.Document) {
 
 // merge computes what follows from both layers. Called with mu held.
 func (s *settings) merge() {
-	s.eff = config.Merge(s.local, s.dynamic, config.ServerFacts{MajorVersion: s.major})
+	s.eff = config.Merge(s.local, s.dynamic, s.facts)
+	s.keepFixed()
 	s.current = ha.Settings{
 		Dynamic:               s.dynamic,
 		RemoveOnRewindFailure: s.eff.RemoveDataDirectoryOnRewindFailure,
@@ -152,16 +152,6 @@ func (s *settings) warnOnce(text string) {
 	if !s.said[text] {
 		s.said[text] = true
 		s.log.Warn(text)
-	}
-}
-
-// SetMajorVersion tells for which PostgreSQL the settings are written.
-func (s *settings) SetMajorVersion(major int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if major != 0 && major != s.major {
-		s.major = major
-		s.merge()
 	}
 }
 
@@ -191,8 +181,8 @@ func (s *settings) Changed() bool {
 // Apply brings PostgreSQL's files in line, and keeps the cache file.
 func (s *settings) Apply(ctx context.Context) {
 	s.mu.Lock()
-	force, doc, dir := s.reload, s.accepted(), s.local.PostgreSQL.DataDir
-	s.reload, s.dirty = false, false
+	force, doc, dir, byRole := s.reload, s.accepted(), s.local.PostgreSQL.DataDir, s.byRole
+	s.reload, s.dirty, s.byRole = false, false, false
 	s.mu.Unlock()
 	if _, err := os.Stat(filepath.Join(dir, "global", "pg_control")); err != nil {
 		s.again() // nothing to apply to yet; a later cycle does it
@@ -205,17 +195,15 @@ func (s *settings) Apply(ctx context.Context) {
 	case err != nil:
 		s.log.Error("apply the configuration", "err", err)
 		s.again()
-	case len(applied.BadRules) > 0:
-		s.log.Error("pg_hba.conf cannot be read by PostgreSQL: it keeps its old rules, and will not start again until postgresql.pg_hba is mended (pgha ctl edit-config)",
-			"mistakes", strings.Join(applied.BadRules, "; "))
 	case applied.Reloaded:
 		s.log.Info("PostgreSQL configuration reloaded")
 	}
-	if err == nil && applied.Reloaded && s.reloaded != nil {
+	if err == nil && applied.Reloaded && !byRole && s.reloaded != nil {
 		s.reloaded()
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, cacheFile), doc.Compact(), 0o600); err != nil {
+	if err := writeCache(dir, doc); err != nil {
 		s.log.Warn("keep the dynamic configuration beside the data", "err", err)
+		s.again()
 	}
 }
 
@@ -235,6 +223,7 @@ func (s *settings) Reload(local *config.Local) {
 		{"name", old.Name, local.Name}, {"scope", old.Scope, local.Scope}, {"namespace", old.Namespace, local.Namespace},
 		{"postgresql.data_dir", old.PostgreSQL.DataDir, local.PostgreSQL.DataDir},
 		{"postgresql.config_dir", old.PostgreSQL.ConfigDir, local.PostgreSQL.ConfigDir},
+		{"postgresql.pgpass", old.PostgreSQL.PgPass, local.PostgreSQL.PgPass},
 	} {
 		if fixed.was != fixed.is {
 			s.log.Warn(fmt.Sprintf("%s changed from %q to %q: it takes effect when the agent is restarted", fixed.key, fixed.was, fixed.is))
@@ -242,8 +231,9 @@ func (s *settings) Reload(local *config.Local) {
 	}
 	local.Name, local.Scope, local.Namespace = old.Name, old.Scope, old.Namespace
 	local.PostgreSQL.DataDir, local.PostgreSQL.ConfigDir = old.PostgreSQL.DataDir, old.PostgreSQL.ConfigDir
-	s.local = local
+	local.PostgreSQL.PgPass = old.PostgreSQL.PgPass
+	s.local, s.said = local, map[string]bool{} // what is still wrong is said again
 	s.inst.SetLocal(local)
 	s.merge()
-	s.reload = true
+	s.reload, s.byRole = true, false
 }

@@ -125,6 +125,7 @@ func refuseTwin(ctx context.Context, cluster *dcs.Cluster, name string, peerClie
 func (a *agent) adopt(ctx context.Context) (clock.Instant, error) {
 	actx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	a.settings.Fix()
 	until, err := a.launcher.adopt(actx)
 	if err != nil {
 		return 0, &ExitError{Code: exitRefused, Err: err, Remedy: "another agent has taken this data directory over, or the guard does not answer"}
@@ -139,7 +140,15 @@ func (a *agent) adopt(ctx context.Context) (clock.Instant, error) {
 		}
 	}
 	if v, err := a.inst.Version(actx); err == nil {
-		a.settings.SetMajorVersion(v.Major())
+		a.settings.SetServer(v.Major(), a.inst.Described(actx))
+	}
+	a.settings.SetRole(a.inst.Role()) // before the first cycle writes any file
+	if err := checkDirectories(a.settings.Local(), a.settings.Effective()); err != nil {
+		if !found.Running {
+			return 0, err
+		}
+		// A server that runs has what it needs; ending the agent would end it too.
+		a.log.Warn("PostgreSQL would not start again", "err", err)
 	}
 	return until, nil
 }

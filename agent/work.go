@@ -66,6 +66,7 @@ func (m *machine) bootstrap(ctx context.Context, _ ha.JobSpec, p *jobProgress) e
 	}
 	m.launcher.allowUnguarded(true)
 	defer m.launcher.allowUnguarded(false)
+	m.settings.SetRole(postgres.RolePrimary) // the files are those of what it becomes
 	waiting := func() { p.reach(ha.PhaseRecovering, 0) }
 	if err := m.inst.StartBootstrapped(ctx, waiting); err != nil {
 		return err
@@ -132,6 +133,7 @@ func (m *machine) startAs(ctx context.Context, spec ha.JobSpec, as callback) err
 		}
 	}
 	m.announce.starting(as)
+	m.settings.SetRole(o.Role)
 	result, err := m.inst.Start(ctx, o)
 	if turns {
 		m.announce.say(onRoleChange, o.Role)

@@ -34,7 +34,11 @@ import (
 //	env     NAME=VALUE lines replace the environment
 //	run     first line: arguments; the other lines: standard input
 func TestCtlStories(t *testing.T) {
-	stories, err := filepath.Abs("testdata/ctl") // each story works in a directory of its own
+	runStories(t, "testdata/ctl")
+}
+
+func runStories(t *testing.T, dir string) {
+	stories, err := filepath.Abs(dir) // each story works in a directory of its own
 	if err != nil {
 		t.Fatal(err)
 	}

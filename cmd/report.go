@@ -40,10 +40,21 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usageErrorf(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// silentExit ends with a code of its own after everything has been said.
+type silentExit int
+
+func (s silentExit) Error() string { return fmt.Sprintf("exit code %d", int(s)) }
+
+// ExitCode implements coded.
+func (s silentExit) ExitCode() int { return int(s) }
+
 // report prints an error of the command and returns the exit code.
 func report(w io.Writer, command *cobra.Command, err error) int {
 	if err == nil {
 		return exitDone
+	}
+	if silent := silentExit(0); errors.As(err, &silent) {
+		return int(silent)
 	}
 	if ctl := ctlOf(command); ctl != nil {
 		return reportCtl(w, command, err)

@@ -30,6 +30,7 @@ keys in etcd, same REST API, same commands.`,
 	})
 	root.AddCommand(
 		newAgentCommand(),
+		newConfigCommand(outside),
 		newCtlCommand(outside),
 		newDemoCommand(),
 		newVersionCommand(),

@@ -30,14 +30,25 @@ func checkDynamic(root *Node) []Finding {
 	c := &checker{from: FromDynamic}
 	c.section(root, dynamicKeys, false, []string{"bootstrap", "dcs"})
 	for _, f := range c.failures {
-		c.findings = append(c.findings, Finding{Path: f.KeyPath, Message: f.Message + "; not used"})
+		c.findings = append(c.findings, Finding{Path: f.KeyPath, File: f.File, Line: f.Line, Column: f.Column, Message: f.Message + "; not used", fix: f.fix})
 	}
 	// Paths of a document in the DCS begin at its own root.
 	for i, f := range c.findings {
 		c.findings[i].Path = strings.TrimPrefix(f.Path, "bootstrap.dcs.")
 		c.findings[i].Message = strings.ReplaceAll(f.Message, "bootstrap.dcs.", "")
+		if f.fix != nil {
+			c.findings[i].fix = &fix{trimDCS(f.fix.path), f.fix.value}
+		}
 	}
 	return c.findings
+}
+
+// trimDCS turns a path of the local file into one of the dynamic document.
+func trimDCS(path []string) []string {
+	if len(path) > 2 && path[0] == "bootstrap" && path[1] == "dcs" {
+		return path[2:]
+	}
+	return path
 }
 
 func (c *checker) find(f Field, path []string, message, remedy string) {
@@ -45,12 +56,32 @@ func (c *checker) find(f Field, path []string, message, remedy string) {
 		message += fmt.Sprintf(" (from the environment variable %s)", f.Pos.Variable)
 	}
 	c.findings = append(c.findings, Finding{
-		Path: strings.Join(path, "."), File: f.Pos.File, Line: f.Pos.Line, Message: message, Remedy: remedy,
+		Path: strings.Join(path, "."), File: f.Pos.File, Line: f.Pos.Line, Column: f.Pos.Column, Message: message, Remedy: remedy,
 	})
+}
+
+// write adds to the last finding what to write instead.
+func (c *checker) write(path []string, value *Node) {
+	c.findings[len(c.findings)-1].fix = &fix{path, value}
 }
 
 func (c *checker) fail(n *Node, path []string, message string) {
 	c.failures = append(c.failures, nodeError(n, path, message, ""))
+}
+
+// mistyped reports a value of the wrong type, with what it was probably meant
+// to be.
+func (c *checker) mistyped(n *Node, kind Kind, path []string, message string) {
+	c.fail(n, path, message)
+	e := c.failures[len(c.failures)-1]
+	switch {
+	case n.Kind == ScalarNode && n.Raw != "" && kind == KindText:
+		e.fix = &fix{path, &Node{Scalar: n.Raw}}
+	case n.Kind == ScalarNode && kind == KindTexts && !n.IsNull():
+		e.fix = &fix{path, &Node{Kind: ListNode, Items: []*Node{n}}}
+	case n.Kind == ListNode && kind == KindText && len(n.Items) == 1 && n.Items[0].Kind == ScalarNode:
+		e.fix = &fix{path, n.Items[0]}
+	}
 }
 
 // nodeError names the variable for values of the environment.
@@ -91,7 +122,7 @@ func (c *checker) value(f Field, key Key, path []string) {
 		return
 	}
 	if message := mismatch(f.Value, key.Kind); message != "" {
-		c.fail(f.Value, path, message)
+		c.mistyped(f.Value, key.Kind, path, message)
 		return
 	}
 	c.rereadAsNumber(f, key, path)
@@ -116,7 +147,7 @@ func (c *checker) embedded(n *Node, keys []Key, open bool, path []string) {
 	c.findings = append(c.findings, inner.findings...)
 	for _, f := range inner.failures {
 		c.findings = append(c.findings, Finding{
-			Path: f.KeyPath, File: f.File, Line: f.Line, Message: f.Message + "; not used at a bootstrap",
+			Path: f.KeyPath, File: f.File, Line: f.Line, Column: f.Column, Message: f.Message + "; not used at a bootstrap", fix: f.fix,
 		})
 	}
 }
@@ -128,6 +159,7 @@ func (c *checker) rereadAsNumber(f Field, key Key, path []string) {
 	}
 	if got := pyText(f.Value.Scalar); got != f.Value.Raw {
 		c.find(f, path, fmt.Sprintf("YAML 1.1 reads this value as the number %s", got), "write it in quotes")
+		c.write(path, &Node{Scalar: f.Value.Raw})
 	}
 }
 
@@ -138,6 +170,9 @@ func (c *checker) settings(f Field, key Key, path []string) {
 		at := append(slices.Clone(path), p.Key)
 		if p.Value.Kind != ScalarNode {
 			c.find(p, at, "left out: expected one value, got "+p.Value.describe(), "write lists as text, separated by commas")
+			if p.Value.Kind == ListNode && badItem(p.Value) == "" {
+				c.write(at, &Node{Scalar: strings.Join(f.Value.texts(p.Key), ", ")})
+			}
 			continue
 		}
 		if key.Name != "parameters" {
@@ -148,6 +183,7 @@ func (c *checker) settings(f Field, key Key, path []string) {
 		} else if _, controlled := controlledGUC(p.Key); controlled && c.from == FromLocal {
 			c.find(p, at, "ignored in the local configuration: all members must agree on it",
 				inDynamic("postgresql.parameters."+p.Key))
+			c.write([]string{"bootstrap", "dcs", "postgresql", "parameters", p.Key}, p.Value)
 		}
 	}
 }
@@ -159,6 +195,10 @@ func ownPlace(guc string) string {
 		return "taken from postgresql.listen"
 	case "cluster_name":
 		return "taken from scope"
+	case "data_directory":
+		return "taken from postgresql.data_dir"
+	case "config_file":
+		return "made of postgresql.config_dir and postgresql.config_base_name"
 	}
 	return ""
 }

@@ -128,7 +128,7 @@ func readEnvironment(environ []string) environment {
 func (e *environment) others(environ []string, known map[string]bool) {
 	var names []string
 	for name := range known {
-		names = append(names, name)
+		names = append(names, strings.TrimPrefix(name, "PATRONI_")) // what all share tells nothing
 	}
 	slices.Sort(names)
 	for _, pair := range slices.Sorted(slices.Values(environ)) {
@@ -143,8 +143,8 @@ func (e *environment) others(environ []string, known map[string]bool) {
 			continue
 		}
 		message := "unknown variable, ignored"
-		if near := nearest(name, names); near != "" {
-			message += "; did you mean " + near + "?"
+		if near := nearest(rest, names); near != "" {
+			message += "; did you mean PATRONI_" + near + "?"
 		}
 		e.find(name, message, "")
 	}

@@ -13,6 +13,11 @@ type Error struct {
 	KeyPath string // dotted; empty for errors of the syntax
 	Message string // what is wrong
 	Remedy  string // what to do, possibly several lines; may be empty. Not part of Error()
+
+	// The corrected line, secrets included, and which one it is: for reading on.
+	fixed     string
+	fixedLine int
+	fix       *fix
 }
 
 // Error is "file:line:column: key.path: message".

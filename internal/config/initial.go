@@ -5,6 +5,17 @@ package config
 // bootstrap.dcs.postgresql (rulings 23). Empty without a bootstrap section.
 // The result shares nothing with local.
 func InitialDynamic(local *Local) map[string]any {
+	doc := BootstrapDocument(local)
+	d, err := ParseDynamic(doc, nil)
+	if err != nil {
+		return doc
+	}
+	return d.Accepted
+}
+
+// BootstrapDocument is InitialDynamic before its timing is adjusted: as written
+// in the file.
+func BootstrapDocument(local *Local) map[string]any {
 	bootstrap := local.root().Lookup("bootstrap")
 	doc := bootstrap.mapOf("dcs")
 	if doc == nil {
@@ -17,11 +28,7 @@ func InitialDynamic(local *Local) map[string]any {
 	// the access rules and parameters of a new cluster, too. It is left out,
 	// as the finding about it says (docs/differences.md).
 	leaveOutUnreadable(doc)
-	d, err := ParseDynamic(doc, nil)
-	if err != nil {
-		return doc
-	}
-	return d.Accepted
+	return doc
 }
 
 // leaveOutUnreadable removes what rejects a document (contract: config.md 1.4).

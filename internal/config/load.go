@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 )
 
@@ -16,14 +15,31 @@ import (
 // ask for what only the agent needs: CheckAgent and CheckDCS do.
 // Every error about the content is *Error.
 func LoadLocal(path string, environ []string) (*Local, error) {
+	l, err := readLocal(path, environ)
+	if err != nil {
+		return nil, err
+	}
+	findings, err := checkLocal(l.tree)
+	if err != nil {
+		return nil, err
+	}
+	l.Warnings = append(l.Warnings, findings...)
+	l.build()
+	return l, nil
+}
+
+// readLocal reads the layer without checking it: the tree and what the
+// reading itself found.
+func readLocal(path string, environ []string) (*Local, error) {
 	env := readEnvironment(environ)
-	root, missing, err := readPath(path)
+	var record []overruled
+	root, missing, err := readPath(path, &record)
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case root != nil:
-		mergeNode(root, env.root)
+		mergeNode(root, env.root, &record)
 	case env.whole != "":
 		if root, err = decodeMap([]byte(env.whole), wholeConfiguration); err != nil {
 			return nil, err
@@ -36,26 +52,20 @@ func LoadLocal(path string, environ []string) (*Local, error) {
 		return nil, &Error{Message: "Config is empty.", Remedy: "name the configuration with -c"}
 	}
 	settleFalsy(root)
-	l := &Local{Path: path, tree: root, environ: env.values}
+	l := &Local{Path: path, tree: root, environ: env.values, overruled: record}
 	l.Warnings = append(l.Warnings, root.Warnings...)
 	l.Warnings = append(l.Warnings, env.findings...)
 	if missing {
 		l.Path = ""
 		l.Warnings = append(l.Warnings, Finding{File: path, Message: "no such file or directory; the environment alone is used"})
 	}
-	findings, err := checkLocal(root)
-	if err != nil {
-		return nil, err
-	}
-	l.Warnings = append(l.Warnings, findings...)
 	l.Tree, _ = root.Value().(map[string]any)
-	l.build()
 	return l, nil
 }
 
 // readPath returns the merged map of a file or directory; nil and missing
 // when there is none.
-func readPath(path string) (root *Node, missing bool, err error) {
+func readPath(path string, record *[]overruled) (root *Node, missing bool, err error) {
 	if path == "" {
 		return nil, false, nil
 	}
@@ -66,7 +76,7 @@ func readPath(path string) (root *Node, missing bool, err error) {
 	case err != nil:
 		return nil, false, fmt.Errorf("read configuration: %w", err)
 	case info.IsDir():
-		root, err = readDirectory(path)
+		root, err = readDirectory(path, record)
 	case info.Mode().IsRegular():
 		root, err = readFile(path)
 	default:
@@ -95,44 +105,52 @@ func decodeMap(data []byte, file string) (*Node, error) {
 }
 
 // readDirectory merges the files; one that is no YAML file is not looked at.
-func readDirectory(path string) (*Node, error) {
-	entries, err := os.ReadDir(path) // sorted by name
+func readDirectory(path string, record *[]overruled) (*Node, error) {
+	files, err := yamlFiles(path)
 	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
+		return nil, err
 	}
 	root := &Node{Kind: MapNode}
-	for _, entry := range entries {
-		file := filepath.Join(path, entry.Name())
-		if ext := filepath.Ext(file); ext != ".yml" && ext != ".yaml" {
-			continue
-		}
-		if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
-			continue
-		}
+	for _, file := range files {
 		one, err := readFile(file)
 		if err != nil {
 			return nil, err
 		}
-		mergeNode(root, one)
+		mergeNode(root, one, record)
 		root.Warnings = append(root.Warnings, one.Warnings...)
 	}
 	return root, nil
 }
 
+// overruled is a value that a later source replaced.
+type overruled struct {
+	path  []string
+	value *Node
+	pos   Position
+	by    Position
+}
+
 // mergeNode merges maps recursively; scalars and lists replace, null deletes
-// (contract: config.md 1.1).
-func mergeNode(into, over *Node) {
+// (contract: config.md 1.1). What is replaced or deleted is added to record,
+// unless that is nil.
+func mergeNode(into, over *Node, record *[]overruled) { mergeBelow(into, over, record, nil) }
+
+func mergeBelow(into, over *Node, record *[]overruled, path []string) {
 	for _, f := range over.Fields {
+		at := append(slices.Clone(path), f.Key)
 		i := into.index(f.Key)
+		if i >= 0 && f.Value.Kind == MapNode && into.Fields[i].Value.Kind == MapNode {
+			mergeBelow(into.Fields[i].Value, f.Value, record, at)
+			continue
+		}
+		if i >= 0 && record != nil {
+			*record = append(*record, overruled{at, into.Fields[i].Value, into.Fields[i].Pos, f.Pos})
+		}
 		switch {
-		case f.Value.IsNull():
-			if i >= 0 {
-				into.Fields = slices.Delete(into.Fields, i, i+1)
-			}
-		case i >= 0 && f.Value.Kind == MapNode && into.Fields[i].Value.Kind == MapNode:
-			mergeNode(into.Fields[i].Value, f.Value)
-		default:
+		case !f.Value.IsNull():
 			into.setField(f)
+		case i >= 0:
+			into.Fields = slices.Delete(into.Fields, i, i+1)
 		}
 	}
 }

@@ -56,7 +56,7 @@ func (l *Local) root() *Node {
 func (l *Local) warn(path, message, remedy string) {
 	f := Finding{Path: path, Message: message, Remedy: remedy}
 	if pos, ok := l.position(path); ok {
-		f.File, f.Line = pos.File, pos.Line
+		f.File, f.Line, f.Column = pos.File, pos.Line, pos.Column
 	}
 	l.Warnings = append(l.Warnings, f)
 }

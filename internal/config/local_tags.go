@@ -42,6 +42,7 @@ func (l *Local) tag(n *Node, name string) bool {
 	if s, isText := value.(string); isText {
 		if b, ok := ParseGUCBool(s); ok && b != truthy(value) {
 			l.warn("tags."+name, fmt.Sprintf("the text %q counts as true, as in Patroni", s), "write it without quotes: "+name+": "+s)
+			l.Warnings[len(l.Warnings)-1].fix = &fix{[]string{"tags", name}, &Node{Scalar: b}}
 		}
 	}
 	return truthy(value)

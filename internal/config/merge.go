@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"pgha/internal/postgres"
 )
 
 // ServerFacts is what of the server the merge depends on.
@@ -13,6 +15,9 @@ type ServerFacts struct {
 	// Role chooses the role-specific sections (parameters_primary, ...):
 	// primary, replica, standby_leader; empty: none.
 	Role string
+	// Described is what the installed server says of its parameters
+	// (postgres --describe-config); nil: not asked, and no name is unexpected.
+	Described map[string]postgres.SettingInfo
 }
 
 // newestMajor is assumed while the version is not known.
@@ -31,14 +36,16 @@ var RecoveryGUCs = []string{
 // defaults (contract: config.md 1.2). Everything ignored is a finding. It has
 // no effects and reads nothing but its arguments.
 func Merge(local *Local, dyn Dynamic, server ServerFacts) Effective {
-	if server.MajorVersion == 0 {
+	unknown := server.MajorVersion == 0
+	if unknown {
 		server.MajorVersion = newestMajor
 	}
 	m := &merger{
-		local:   local,
-		localPG: local.root().Lookup("postgresql"),
-		dynPG:   nodeOf(mapAt(dyn.accepted(), "postgresql")),
-		dyn:     dyn, server: server,
+		versionUnknown: unknown,
+		local:          local,
+		localPG:        local.root().Lookup("postgresql"),
+		dynPG:          nodeOf(mapAt(dyn.accepted(), "postgresql")),
+		dyn:            dyn, server: server,
 	}
 	m.programs()
 	m.behaviour()
@@ -54,6 +61,7 @@ type merger struct {
 	localPG, dynPG *Node
 	dyn            Dynamic
 	server         ServerFacts
+	versionUnknown bool // MajorVersion is a guess
 	out            Effective
 }
 
@@ -61,7 +69,7 @@ func (m *merger) find(path, message, remedy string) {
 	f := Finding{Path: "postgresql." + path, Message: message, Remedy: remedy}
 	if m.localPG.Lookup(strings.Split(path, ".")...) != nil {
 		if pos, ok := m.local.position(f.Path); ok {
-			f.File, f.Line = pos.File, pos.Line
+			f.File, f.Line, f.Column = pos.File, pos.Line, pos.Column
 		}
 	}
 	m.out.Findings = append(m.out.Findings, f)

@@ -36,6 +36,7 @@ func (m *merger) parameters() {
 		}
 		m.out.Parameters[name] = text
 	}
+	m.checkParameters()
 	maps.Copy(m.out.Parameters, controlled)
 	m.out.Parameters["listen_addresses"] = m.local.PostgreSQL.Listen
 	m.out.Parameters["port"] = fmt.Sprint(m.local.PostgreSQL.Port)
@@ -86,12 +87,13 @@ func (m *merger) synchronousNames() {
 // recovery takes recovery_conf, unless parameters holds any recovery setting:
 // then those alone.
 func (m *merger) recovery(fromParameters map[string]any) {
+	from := "recovery_conf"
 	section := lowerNames(m.entry("recovery_conf").Lookup("recovery_conf"))
 	if len(fromParameters) > 0 {
 		if len(section) > 0 {
 			m.find("recovery_conf", "not used: parameters holds recovery settings, which replace it", "keep them in one place")
 		}
-		section = fromParameters
+		from, section = "parameters", fromParameters
 	}
 	m.out.Recovery = map[string]string{}
 	for _, name := range sortedKeys(section) {
@@ -99,4 +101,5 @@ func (m *merger) recovery(fromParameters map[string]any) {
 			m.out.Recovery[name] = text
 		}
 	}
+	m.checkRecovery(from)
 }

@@ -31,9 +31,11 @@ func (c *checker) special(f Field, parent *Node, path []string) bool {
 			return false // still fills the superuser
 		}
 		c.find(f, path, "not used beside postgresql.authentication", "move it to "+place)
+		c.write(strings.Split(place, "."), f.Value)
 		return true
 	case path[0] == "postgresql" && isLegacy:
 		c.find(f, path, "old place, still read", "move it to "+place)
+		c.write(strings.Split(place, "."), f.Value)
 	}
 	return false
 }
@@ -48,6 +50,7 @@ func (c *checker) bootstrapPostgreSQL(f Field, path []string) {
 	c.find(f, path,
 		"belongs in bootstrap.dcs.postgresql; pgha applies it as that when this member initialises a new cluster, Patroni ignores it",
 		"indent it below dcs; on a running cluster use `pgha ctl edit-config`")
+	c.write([]string{"bootstrap", "dcs", "postgresql"}, f.Value)
 	c.embedded(f.Value, postgresqlKeys, true, path)
 }
 
@@ -55,10 +58,20 @@ func (c *checker) bootstrapPostgreSQL(f Field, path []string) {
 func (c *checker) wrongLayer(f Field, path []string) {
 	if c.from == FromLocal {
 		c.find(f, path, "ignored in the local configuration: all members must agree on it", inDynamic(strings.Join(path, ".")))
+		c.write(append([]string{"bootstrap", "dcs"}, path...), f.Value)
 		return
 	}
 	at := strings.TrimPrefix(strings.TrimPrefix(strings.Join(path, "."), "bootstrap."), "dcs.")
 	c.find(f, path, "ignored in the dynamic configuration: it differs between members", "set "+at+" in each member's patroni.yml")
+	c.write(strings.Split(at, "."), f.Value)
+}
+
+// otherNames are keys of one section by their names in another one: nobody
+// remembers which is which, and no distance of letters tells.
+var otherNames = map[string]map[string]string{
+	"etcd3":   {"cafile": "cacert", "ca": "cacert", "certfile": "cert", "keyfile": "key", "endpoints": "hosts"},
+	"restapi": {"cacert": "cafile", "cert": "certfile", "key": "keyfile"},
+	"ctl":     {"cafile": "cacert", "cert": "certfile", "key": "keyfile"},
 }
 
 // unknown reports a key that nothing reads: where it belongs, or what it may
@@ -82,8 +95,13 @@ func (c *checker) unknown(f Field, parent *Node, keys []Key, open bool, path []s
 			names = append(names, k.Name)
 		}
 	}
-	if near := nearest(f.Key, names); near != "" {
+	near := otherNames[path[0]][f.Key]
+	if near == "" {
+		near = nearest(f.Key, names)
+	}
+	if near != "" {
 		c.find(f, path, fmt.Sprintf("unknown key, ignored; did you mean %s?", near), "")
+		c.write(append(slices.Clone(path[:len(path)-1]), near), f.Value)
 		return
 	}
 	if hasMethods && f.Value.Kind == MapNode {
@@ -105,9 +123,13 @@ func (c *checker) misplaced(f Field, path, places []string) {
 	where := strings.Join(places, " or ")
 	if rest, dynamic := strings.CutPrefix(places[0], "bootstrap.dcs."); dynamic && len(places) == 1 {
 		c.find(f, path, "ignored here: belongs in "+where, inDynamic(rest))
+		c.write(strings.Split(places[0], "."), f.Value)
 		return
 	}
 	c.find(f, path, "ignored here: belongs in "+where, "move it there")
+	if len(places) == 1 {
+		c.write(strings.Split(places[0], "."), f.Value)
+	}
 }
 
 // belongsIn lists the places where a key of that name is known and was

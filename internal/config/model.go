@@ -35,8 +35,10 @@ type Local struct {
 	// holds passwords: never print it.
 	Tree map[string]any `json:"-"`
 
-	tree    *Node             // Tree with positions
-	environ map[string]string // the variables that are not empty
+	tree *Node // Tree with positions
+	// What a later file of a directory, or a variable, replaced.
+	overruled []overruled
+	environ   map[string]string // the variables that are not empty
 	// What only some callers care about: reported by CheckAgent, CheckDCS.
 	agentErrors []*Error
 	dcsErrors   []*Error
@@ -53,8 +55,17 @@ type Finding struct {
 	Path    string // dotted key path, e.g. bootstrap.postgresql
 	File    string // where it stands; empty for environment and DCS
 	Line    int    // 1-based; 0 unknown
+	Column  int    // 1-based; 0 unknown
 	Message string // what is wrong, and what happens with it
 	Remedy  string // what to do; may be empty
+
+	fix *fix // what to write instead, where that is known
+}
+
+// fix is an entry as it should stand: the path and the value.
+type fix struct {
+	path  []string
+	value *Node
 }
 
 // RestAPI is section restapi.

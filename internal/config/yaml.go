@@ -217,7 +217,7 @@ func (r *resolver) resolveMap(n *yaml.Node, depth int) (*Node, error) {
 
 func (r *resolver) warnDuplicate(field Field, first Position) {
 	r.warnings = append(r.warnings, Finding{
-		Path: field.Key, File: field.Pos.File, Line: field.Pos.Line,
+		Path: field.Key, File: field.Pos.File, Line: field.Pos.Line, Column: field.Pos.Column,
 		Message: fmt.Sprintf("key %q stands in line %d and again in line %d; the last one is used", field.Key, first.Line, field.Pos.Line),
 		Remedy:  "keep one of them",
 	})
@@ -273,7 +273,7 @@ func (r *resolver) key(n *yaml.Node, depth int) (string, error) {
 		text = "null"
 	}
 	r.warnings = append(r.warnings, Finding{
-		Path: text, File: r.file, Line: n.Line,
+		Path: text, File: r.file, Line: n.Line, Column: n.Column,
 		Message: fmt.Sprintf("key %s is read as %s, not as text (YAML 1.1)", n.Value, text),
 		Remedy:  fmt.Sprintf("write it in quotes: '%s'", n.Value),
 	})

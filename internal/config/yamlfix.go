@@ -14,9 +14,10 @@ func syntaxError(data []byte, file string, cause error) error {
 	line, column, message := errorPlace(cause)
 	e := &Error{File: file, Line: line, Column: column, Message: "not YAML: " + message}
 	if at, fixed, ok := correctedLine(data, line); ok {
-		e.Remedy = "write:\n" + fixed
+		e.fixedLine, e.fixed = at, fixed
+		e.Remedy = "write:\n" + maskLine(fixed)
 		if at != line {
-			e.Remedy = "write in the line before:\n" + fixed
+			e.Remedy = "write in the line before:\n" + maskLine(fixed)
 		}
 	} else if strings.HasPrefix(lineOf(data, line), "\t") {
 		e.Remedy = "indent with blanks, not with tabs"

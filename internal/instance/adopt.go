@@ -124,7 +124,7 @@ func (s *Server) adoptSettings(ctx context.Context) error {
 	if s.postmaster != p || s.deed != "" {
 		return nil // overtaken: what is done now knows better
 	}
-	s.settingsOf, s.adopted = p, adopted
+	s.settingsOf, s.adopted, s.listening = p, adopted, adopted["listen_addresses"]
 	// A promoted primary still has them in its file. Taking them out of it
 	// would make the server complain that they need a restart.
 	s.recovery = recovery

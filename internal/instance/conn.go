@@ -79,7 +79,7 @@ func localTCPHost(listen string) string {
 func (s *Server) localHost(unix bool) (host string, port int) {
 	l, eff, _ := s.values()
 	s.mu.Lock()
-	a := s.address
+	a, listening := s.address, s.listening
 	s.mu.Unlock()
 	port = l.PostgreSQL.Port
 	if a.port != 0 {
@@ -97,7 +97,15 @@ func (s *Server) localHost(unix bool) (host string, port int) {
 			return dir, port
 		}
 	}
-	return localTCPHost(l.PostgreSQL.Listen), port
+	// Until the restart that a changed postgresql.listen waits for, the
+	// server is where it was.
+	if first, _, _ := strings.Cut(l.PostgreSQL.Listen, ","); listening == "" && a.listen != "" && a.listen != strings.TrimSpace(first) {
+		listening = a.listen
+	}
+	if listening == "" {
+		listening = l.PostgreSQL.Listen
+	}
+	return localTCPHost(listening), port
 }
 
 // Source is another server: one to follow, to clone or rewind from, to ask.

@@ -126,6 +126,36 @@ func (s *Server) forgetSystem() {
 type toolCache struct {
 	binary   postgres.Version
 	binaryOf string // path and modification time it was read from
+	// described is what the binary lists of its parameters.
+	described   map[string]postgres.SettingInfo
+	describedOf string
+}
+
+// Described is what `postgres --describe-config` lists, by lower-case name:
+// the decider for parameters our own rules do not know (config contract 5.3).
+// Nil when the program cannot be asked.
+func (s *Server) Described(ctx context.Context) map[string]postgres.SettingInfo {
+	path := s.program("postgres")
+	of := path
+	if fi, err := os.Stat(path); err == nil {
+		of += fi.ModTime().String()
+	}
+	s.mu.Lock()
+	c := s.tools
+	s.mu.Unlock()
+	if c.describedOf == of && c.described != nil {
+		return c.described
+	}
+	res, err := runTool(ctx, tool{path: path, args: []string{"--describe-config"}, parsed: true})
+	if err != nil {
+		s.log.Warn("the parameters that this PostgreSQL knows cannot be listed", "err", err)
+		return nil
+	}
+	described := postgres.ParseDescribeConfig(res.stdout)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tools.described, s.tools.describedOf = described, of
+	return described
 }
 
 // Version is the version this member's PostgreSQL has: the running server's

@@ -62,14 +62,11 @@ func (s *Server) WriteFiles(ctx context.Context) (changed bool, err error) {
 		_, err := s.writeConfig(s.configPath("pg_hba.conf"), temporaryHBA)
 		return true, err
 	}
-	for _, f := range []struct {
-		guc, name string
-		lines     []string
-	}{{"hba_file", "pg_hba.conf", eff.PgHBA}, {"ident_file", "pg_ident.conf", eff.PgIdent}} {
-		if len(f.lines) == 0 || s.customFile(f.guc, f.name) {
+	for _, f := range s.ruleFiles() {
+		if f.content == "" || s.rulesRefused(f) {
 			continue
 		}
-		c, err := s.writeConfig(s.configPath(f.name), postgres.FileHeader+strings.Join(f.lines, "\n")+"\n")
+		c, err := s.writeConfig(f.path, f.content)
 		if err != nil {
 			return changed, err
 		}
@@ -147,7 +144,7 @@ func (s *Server) baseConfFile() string {
 // the directory's group permission says, outside by the umask (pitfalls 158).
 func (s *Server) fileMode(name string) os.FileMode {
 	dir := s.dataDir()
-	if filepath.Dir(name) != dir {
+	if rel, err := filepath.Rel(dir, name); err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
 		return 0o666
 	}
 	if fi, err := os.Stat(dir); err == nil && fi.Mode().Perm()&0o050 == 0o050 {
@@ -168,17 +165,27 @@ func (s *Server) writeConfig(name, content string) (changed bool, err error) {
 	return true, writeFile(name, content, s.fileMode(name))
 }
 
-// writeFile replaces a file atomically. Modes below 0666 are exact, 0666
-// follows the umask. A symbolic link stays one: its target is replaced.
+// writeFile replaces a file atomically. Modes below 0666 are exact, whatever
+// the old file had (libpq ignores a password file that others may read); 0666
+// follows the umask, and an existing file keeps its mode. A symbolic link
+// stays one: its target is replaced.
 func writeFile(name, content string, mode os.FileMode) error {
 	if to, err := filepath.EvalSymlinks(name); err == nil {
 		name = to
 	}
 	opts := []renameio.Option{renameio.WithStaticPermissions(mode)}
 	if mode == 0o666 {
-		opts = []renameio.Option{renameio.WithPermissions(mode)}
+		opts = []renameio.Option{renameio.WithPermissions(mode), renameio.WithExistingPermissions()}
 	}
-	if err := renameio.WriteFile(name, []byte(content), mode, opts...); err != nil {
+	f, err := renameio.NewPendingFile(name, opts...)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	defer f.Cleanup()
+	if _, err := f.WriteString(content); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil

@@ -215,9 +215,11 @@ func (s *Server) Follow(ctx context.Context, f *Follow) (restartNeeded bool, err
 		return false, fmt.Errorf("follow %s: %w", f.label(), err)
 	}
 	s.setRecovery(wanted)
+	before := s.rulesInPlace(false)
 	if _, err := s.WriteFiles(ctx); err != nil {
 		return false, fmt.Errorf("follow %s: %w", f.label(), err)
 	}
+	s.takeBackBadRules(ctx, before)
 	if err := s.reloadAndWait(ctx); err != nil {
 		return check.Restart, fmt.Errorf("follow %s: %w", f.label(), err)
 	}

@@ -59,6 +59,7 @@ type Server struct {
 	pmStart    time.Time
 	settingsOf process // whose settings are known: started by us, or read
 	address    localAddress
+	listening  string           // listen_addresses of the running server; empty: not known
 	serverVer  postgres.Version // of the running server, from its own answer
 
 	recovery map[string]string          // recovery parameters in force; nil: not known
@@ -68,6 +69,7 @@ type Server struct {
 	control  controlCache
 	tools    toolCache
 	check    confCheck
+	refused  map[string]string // rule files: content the server could not read, by path
 
 	heartbeat session // the monitoring connection
 	rest      session // the REST status connection
@@ -250,6 +252,9 @@ func (s *Server) remember(p process, f pidFile) {
 	defer s.mu.Unlock()
 	if s.postmaster == p && !s.pmStart.IsZero() && s.address.port != 0 {
 		return
+	}
+	if s.postmaster != p {
+		s.listening = ""
 	}
 	s.postmaster, s.pmStart = p, f.start
 	if f.port != 0 {

@@ -73,6 +73,14 @@ func (s *Server) Start(ctx context.Context, o StartOptions) (StartResult, error)
 		s.mu.Unlock()
 		return s.waitReady(ctx, o, process{})
 	}
+	r, err := s.startOnce(ctx, o)
+	if err != nil && ctx.Err() == nil && s.restoreRules(err) {
+		return s.startOnce(ctx, o)
+	}
+	return r, err
+}
+
+func (s *Server) startOnce(ctx context.Context, o StartOptions) (StartResult, error) {
 	s.closeSessions()
 	p, err := s.launch(ctx, o)
 	if err != nil {
@@ -101,7 +109,7 @@ func (s *Server) launch(ctx context.Context, o StartOptions) (process, error) {
 		return process{}, err
 	}
 	s.mu.Lock()
-	s.role, s.pending, s.adopted, s.address = o.Role, nil, nil, localAddress{}
+	s.role, s.pending, s.adopted, s.address, s.listening = o.Role, nil, nil, localAddress{}, ""
 	s.control.timeline = 0
 	s.setState(postgres.StateStarting)
 	if s.custom != nil {
@@ -129,10 +137,11 @@ func (s *Server) launch(ctx context.Context, o StartOptions) (process, error) {
 	}
 	p, err := identify(pid)
 	if err != nil {
-		return process{}, fmt.Errorf("postmaster %d ended at once: %w", pid, err)
+		return process{}, fmt.Errorf("postmaster %d: %w (%w)", pid, errEndedEarly, err)
 	}
 	s.mu.Lock()
 	s.postmaster, s.pmStart, s.settingsOf = p, time.Time{}, p
+	s.listening = params["listen_addresses"]
 	s.mu.Unlock()
 	return p, nil
 }
@@ -271,7 +280,11 @@ func (s *Server) waitReady(ctx context.Context, o StartOptions, p process) (Star
 			}
 		}
 		if !p.alive() {
-			return s.startFailed(fmt.Errorf("start PostgreSQL: %w", ErrNotRunning))
+			cause := errEndedEarly
+			if open {
+				cause = ErrNotRunning
+			}
+			return s.startFailed(fmt.Errorf("start PostgreSQL: %w", cause))
 		}
 		if ctx.Err() != nil {
 			return s.startCancelled(ctx, p)

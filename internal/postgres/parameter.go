@@ -1,7 +1,10 @@
 package postgres
 
 import (
+	"fmt"
 	"maps"
+	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,114 +19,100 @@ type ParameterFinding struct {
 }
 
 // CheckParameters prepares parameters for a server of version v, so that none
-// of them keeps it from starting (contract: config.md 5.3): invalid values and
+// of them keeps it from starting (config contract 5.3): invalid values and
 // unexpected names are left out, numbers are clamped to the server's limits,
 // parameters of extensions (with a dot) pass unchecked. described is
-// ParseDescribeConfig's table of that very server; without one no name is
-// unexpected. Findings are sorted by name.
+// ParseDescribeConfig's table of that very server: what it lists beyond our
+// rules (another vendor's, a later version's) passes unchecked. Without one
+// no name is unexpected. Findings are sorted by name.
 func CheckParameters(params map[string]string, v Version, described map[string]SettingInfo) (kept map[string]string, findings []ParameterFinding) {
 	kept = map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		value := params[name]
-		if strings.Contains(name, ".") {
+		rule, known := LookupGUC(name, v)
+		_, listed := described[strings.ToLower(name)]
+		switch {
+		case !gucName.MatchString(name):
+			findings = append(findings, ParameterFinding{name, value, "left out: a configuration file cannot hold that name"})
+		case known:
+			result, message, ok := rule.check(value, v)
+			if message != "" {
+				findings = append(findings, ParameterFinding{name, value, message})
+			}
+			if ok {
+				kept[name] = result
+			}
+		case strings.Contains(name, "."), listed, len(described) == 0:
 			kept[name] = value
-			continue
-		}
-		info, known := described[strings.ToLower(name)]
-		if !known {
-			info, known = developerOption(name, v)
-		}
-		if !known && len(described) > 0 {
-			findings = append(findings, ParameterFinding{name, value, "unexpected parameter, left out: PostgreSQL " + strconv.Itoa(v.Major()) + " does not know it"})
-			continue
-		}
-		result, message, ok := checkValue(info, value)
-		if message != "" {
-			findings = append(findings, ParameterFinding{name, value, message})
-		}
-		if ok {
-			kept[name] = result
+		default:
+			findings = append(findings, ParameterFinding{name, value, "unexpected parameter, left out: this version does not know it"})
 		}
 	}
 	return kept, findings
 }
 
-// checkValue returns the value to write; ok is false when there is none.
-func checkValue(info SettingInfo, value string) (result, message string, ok bool) {
-	switch info.Type {
+// gucName is what a configuration file takes for a name: with another one the
+// whole file is a syntax error.
+var gucName = regexp.MustCompile(`^[A-Za-z_\x{80}-\x{10ffff}][A-Za-z0-9_$\x{80}-\x{10ffff}]*(\.[A-Za-z_\x{80}-\x{10ffff}][A-Za-z0-9_$\x{80}-\x{10ffff}]*)?$`)
+
+// check returns the value to write; ok is false when there is none.
+func (g GUC) check(value string, v Version) (result, message string, ok bool) {
+	switch g.Type {
 	case "bool":
 		if _, valid := ParseBool(value); !valid {
-			return "", "left out: not a boolean", false
+			return "", fmt.Sprintf("left out: %q is not a boolean", value), false
 		}
 	case "enum":
-		if values := enumValues[strings.ToLower(info.Name)]; values != nil && !enumAccepts(values, value) {
-			return "", "left out: not one of " + strings.Join(values, ", "), false
+		if !g.accepts(value, v) {
+			return "", fmt.Sprintf("left out: %q is not one of %s", value, strings.Join(g.Values, ", ")), false
 		}
 	case "integer", "real":
-		return checkNumber(info, value)
+		return g.checkNumber(value)
 	}
 	return value, "", true
 }
 
-func checkNumber(info SettingInfo, value string) (result, message string, ok bool) {
-	unit := parameterUnits[strings.ToLower(info.Name)]
-	n, valid := parseNumber(value, unit)
-	if !valid {
-		if unit == "" && endsInUnit(value) {
-			return value, "", true // newer than our table of units: the server knows
-		}
-		return "", "left out: not a number" + unitHint(unit), false
+func (g GUC) checkNumber(value string) (result, message string, ok bool) {
+	n, valid := parseNumber(value, g.Unit)
+	if !valid || math.IsNaN(n) {
+		return "", fmt.Sprintf("left out: %q is not a number%s", value, g.unitHint()), false
 	}
-	if low, err := strconv.ParseFloat(info.Min, 64); err == nil && n < low {
-		return info.Min, "too small, the minimum " + info.Min + unitHint(unit) + " is used", true
+	if g.Type == "integer" {
+		n = math.RoundToEven(n)
 	}
-	if high, err := strconv.ParseFloat(info.Max, 64); err == nil && n > high {
-		return info.Max, "too large, the maximum " + info.Max + unitHint(unit) + " is used", true
+	if low, err := strconv.ParseFloat(g.Min, 64); err == nil && n < low {
+		return g.Min, fmt.Sprintf("%s is too small, the minimum %s%s is used", value, g.Min, g.unitHint()), true
+	}
+	if high, err := strconv.ParseFloat(g.Max, 64); err == nil && n > high {
+		return g.Max, fmt.Sprintf("%s is too large, the maximum %s%s is used", value, g.Max, g.unitHint()), true
 	}
 	return value, "", true
 }
 
-func unitHint(unit string) string {
-	if unit == "" {
+func (g GUC) unitHint() string {
+	if g.Unit == "" {
 		return ""
 	}
-	return " (unit " + unit + ")"
+	return " (unit " + g.Unit + ")"
 }
 
-// endsInUnit says whether the value is a number with some unit PostgreSQL has.
-func endsInUnit(value string) bool {
-	for _, unit := range []string{"B", "us"} {
-		if _, ok := parseNumber(value, unit); ok {
-			return true
-		}
-	}
-	return false
-}
-
-func enumAccepts(values []string, value string) bool {
+// accepts says whether an enum takes the value: PostgreSQL takes some that
+// pg_settings does not show.
+func (g GUC) accepts(value string, v Version) bool {
 	value = strings.ToLower(strings.TrimSpace(value))
-	matches := func(v string) bool { return strings.ToLower(v) == value }
-	if slices.ContainsFunc(values, matches) {
+	shown := func(name string) bool { return slices.Contains(g.Values, name) }
+	if slices.ContainsFunc(g.Values, func(v string) bool { return strings.ToLower(v) == value }) {
 		return true
 	}
-	switch value { // accepted, but not shown by PostgreSQL
-	case "true", "yes", "1", "false", "no", "0":
-		return slices.Contains(values, "on")
+	switch value {
+	case "true", "yes", "1", "on":
+		return shown("on") || v.Major() == 13 && g.Name == "password_encryption"
+	case "false", "no", "0":
+		return shown("off")
 	case "archive", "hot_standby":
-		return slices.Contains(values, "logical")
+		return g.Name == "wal_level"
 	case "debug", "info", "fatal", "panic":
-		return slices.Contains(values, "debug1")
+		return shown("debug1")
 	}
 	return false
-}
-
-// DefaultWalBuffers is what wal_buffers = -1 becomes, in WAL blocks:
-// shared_buffers / 32, at least 8, at most one segment (contract: config.md
-// 6.2). sharedBuffers is in blocks.
-func DefaultWalBuffers(sharedBuffers int64, c ControlData) int64 {
-	segment, block := c.WALSegmentSize, c.WALBlockSize
-	if segment == 0 || block == 0 {
-		segment, block = DefaultWALSegmentSize, 8192
-	}
-	return min(max(sharedBuffers/32, 8), segment/block)
 }

@@ -2,41 +2,54 @@ package postgres
 
 import (
 	"maps"
+	"strconv"
 	"strings"
 	"testing"
 )
 
+// One row per case of the config contract's 5.3, and PostgreSQL's own
+// spellings.
 func TestCheckParameters(t *testing.T) {
 	described := ParseDescribeConfig(captured(t, "pg15_describe_config.txt"))
+	described["vendor_option"] = SettingInfo{Name: "vendor_option", Type: "integer", Min: "0", Max: "10"}
 	cases := []struct {
 		name, value string
 		kept        string // empty: left out
-		finding     bool
+		finding     string // part of it; empty: none
 	}{
-		{"work_mem", "4MB", "4MB", false},
-		{"work_mem", "1", "64", true},
-		{"work_mem", "9TB", "2147483647", true},
-		{"work_mem", "lots", "", true},
-		{"work_mem", "4ms", "", true},
-		{"max_connections", "0", "1", true},
-		{"random_page_cost", "1.1", "1.1", false},
-		{"random_page_cost", "-1", "0", true},
-		{"statement_timeout", "1min", "1min", false},
-		{"wal_buffers", "-1", "-1", false},
-		{"fsync", "True", "True", false},
-		{"fsync", "maybe", "", true},
-		{"synchronous_commit", "yes", "yes", false},
-		{"synchronous_commit", "remote_apply", "remote_apply", false},
-		{"synchronous_commit", "always", "", true},
-		{"ssl_max_protocol_version", "tlsv1.3", "tlsv1.3", false},
-		{"wal_level", "Hot_Standby", "Hot_Standby", false},
-		{"log_min_messages", "debug", "debug", false},
-		{"default_transaction_isolation", "read committed", "read committed", false},
-		{"TIMEZONE", "UTC", "UTC", false},
-		{"zero_damaged_pages", "on", "on", false},
-		{"send_abort_for_crash", "on", "", true}, // from 16 on
-		{"pg_stat_statements.max", "whatever", "whatever", false},
-		{"no_such_thing", "1", "", true},
+		{"work_mem", "4MB", "4MB", ""},
+		{"work_mem", "1", "64", "too small, the minimum 64 (unit kB)"},
+		{"work_mem", "9TB", "2147483647", "too large"},
+		{"work_mem", "lots", "", "not a number"},
+		{"work_mem", "4ms", "", "not a number"},
+		{"max_files_per_process", "1", "64", "too small"},
+		{"random_page_cost", "1.1", "1.1", ""},
+		{"random_page_cost", "-1", "0", "too small"},
+		{"random_page_cost", "nan", "", "not a number"},
+		{"statement_timeout", "1min", "1min", ""},
+		{"statement_timeout", "-0.4", "-0.4", ""}, // rounds to 0
+		{"checkpoint_timeout", "2d", "86400", "too large"},
+		{"wal_buffers", "-1", "-1", ""},
+		{"fsync", "True", "True", ""},
+		{"fsync", "maybe", "", "not a boolean"},
+		{"synchronous_commit", "yes", "yes", ""},
+		{"synchronous_commit", "remote_apply", "remote_apply", ""},
+		{"synchronous_commit", "always", "", "not one of local, remote_write"},
+		{"ssl_max_protocol_version", "tlsv1.3", "tlsv1.3", ""},
+		{"password_encryption", "on", "", "not one of md5"},
+		{"log_min_messages", "debug", "debug", ""},
+		{"log_statement", "debug", "", "not one of none"},
+		{"default_transaction_isolation", "read committed", "read committed", ""},
+		{"TIMEZONE", "UTC", "UTC", ""},
+		{"zero_damaged_pages", "on", "on", ""},
+		{"send_abort_for_crash", "on", "", "unexpected parameter"}, // from 16 on
+		{"pg_stat_statements.max", "whatever", "whatever", ""},
+		{"my-own.x", "1", "", "cannot hold that name"},
+		{"my.own.x", "1", "", "cannot hold that name"},
+		{"a b", "1", "", "cannot hold that name"},
+		{"x = 1\ny", "1", "", "cannot hold that name"},
+		{"vendor_option", "77", "77", ""}, // the server lists it, we have no rule
+		{"no_such_thing", "1", "", "unexpected parameter"},
 	}
 	for _, c := range cases {
 		params := map[string]string{c.name: c.value}
@@ -45,7 +58,11 @@ func TestCheckParameters(t *testing.T) {
 		if c.kept != "" {
 			want[c.name] = c.kept
 		}
-		if !maps.Equal(kept, want) || (len(findings) > 0) != c.finding {
+		said := ""
+		if len(findings) > 0 {
+			said = findings[0].Message
+		}
+		if !maps.Equal(kept, want) || (said == "") != (c.finding == "") || !strings.Contains(said, c.finding) {
 			t.Errorf("%s = %q: kept %v, findings %+v", c.name, c.value, kept, findings)
 		}
 	}
@@ -54,53 +71,85 @@ func TestCheckParameters(t *testing.T) {
 	}
 }
 
-// Every built-in default of a real server passes its own check, in the unit
-// pg_settings tells.
-func TestBuiltInDefaultsPass(t *testing.T) {
-	described := ParseDescribeConfig(captured(t, "pg15_describe_config.txt"))
-	for line := range strings.Lines(captured(t, "pg15_boot_values.txt")) {
-		f := strings.Split(strings.TrimRight(line, "\n"), "|") // name, vartype, unit, boot_val
-		name, unit, value := f[0], f[2], f[3]
-		info, ok := described[name]
-		if !ok {
-			if info, ok = developerOption(name, 150018); !ok && name != "transaction_isolation" && name != "data_directory_mode" {
-				t.Errorf("%s: neither described nor a developer's option", name)
+// What a name or value is depends on the major version.
+func TestRulesByVersion(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		from, until  int
+		value, notIn string // notIn: a value that the majors below from refuse
+	}{
+		{"transaction_timeout", 17, 18, "1s", ""},
+		{"idle_session_timeout", 14, 18, "1s", ""},
+		{"scram_iterations", 16, 18, "5000", ""},
+		{"stats_temp_directory", 13, 14, "pg_stat_tmp", ""},
+		{"old_snapshot_threshold", 13, 16, "1h", ""},
+		{"promote_trigger_file", 13, 15, "promote", ""},
+		{"force_parallel_mode", 13, 15, "on", ""},
+		{"operator_precedence_warning", 13, 13, "on", ""},
+		{"io_method", 18, 18, "worker", ""},
+	} {
+		for major := OldestGUCs; major <= NewestGUCs; major++ {
+			_, ok := LookupGUC(c.name, Version(major*10000))
+			if want := major >= c.from && major <= c.until; ok != want {
+				t.Errorf("%s in %d: %v, want %v", c.name, major, ok, want)
 			}
 		}
-		if ok && info.Type != f[1] {
-			t.Errorf("%s: type %s, want %s", name, info.Type, f[1])
+	}
+	if g, _ := LookupGUC("wal_compression", 130000); g.Type != "bool" {
+		t.Errorf("wal_compression of 13: %+v", g)
+	}
+	if _, ok := LookupGUC("work_mem", 120000); ok {
+		t.Error("rules for a version that is not supported")
+	}
+}
+
+// Every built-in default of real servers passes its own check unchanged, with
+// the type and unit that pg_settings tells.
+func TestBuiltInDefaultsPass(t *testing.T) {
+	for _, major := range []int{13, 15, 17, 18} {
+		lines := 0
+		for line := range strings.Lines(captured(t, "pg"+strconv.Itoa(major)+"_boot_values.txt")) {
+			f := strings.Split(strings.TrimRight(line, "\n"), "|") // name, vartype, unit, boot_val
+			lines++
+			rule, ok := LookupGUC(f[0], Version(major*10000))
+			if !ok || rule.Type != f[1] || rule.Unit != f[2] {
+				t.Errorf("%d: %s: %v, rule %+v, want type %s unit %q", major, f[0], ok, rule, f[1], f[2])
+				continue
+			}
+			if got, message, ok := rule.check(f[3], Version(major*10000)); !ok || message != "" || got != f[3] {
+				t.Errorf("%d: %s: default %q: %q %s", major, f[0], f[3], got, message)
+			}
 		}
-		if parameterUnits[name] != unit {
-			t.Errorf("%s: unit %q, want %q", name, parameterUnits[name], unit)
+		if lines < 150 {
+			t.Errorf("%d: only %d lines", major, lines)
 		}
-		if got, message, ok := checkValue(info, value); !ok || message != "" || got != value {
-			t.Errorf("%s: default %q: %q %s", name, value, got, message)
-		}
-		if _, listed := enumValues[name]; info.Type == "enum" && !listed {
-			t.Errorf("%s: values unknown", name)
+	}
+	for name := range ParseDescribeConfig(captured(t, "pg15_describe_config.txt")) {
+		if _, ok := LookupGUC(name, 150000); !ok {
+			t.Errorf("%s: described by 15, but without a rule", name)
 		}
 	}
 }
 
-func TestUnknownUnit(t *testing.T) {
-	info := SettingInfo{Name: "from_a_later_version", Type: "integer", Min: "0", Max: "10"}
-	if got, message, ok := checkValue(info, "64MB"); got != "64MB" || message != "" || !ok {
-		t.Errorf("%q %q %v", got, message, ok)
-	}
-	if _, _, ok := checkValue(info, "64 apples"); ok {
-		t.Error("apples accepted")
-	}
-}
-
-func TestDefaultWalBuffers(t *testing.T) {
-	small := ControlData{WALSegmentSize: 1 << 20, WALBlockSize: 8192}
-	for _, c := range []struct {
-		shared  int64
-		control ControlData
-		want    int64
-	}{{16384, ControlData{}, 512}, {128, ControlData{}, 8}, {1 << 20, ControlData{}, 2048}, {16384, small, 128}} {
-		if got := DefaultWalBuffers(c.shared, c.control); got != c.want {
-			t.Errorf("%d: %d, want %d", c.shared, got, c.want)
+// The table is what the generator writes.
+func TestTableIsWellFormed(t *testing.T) {
+	seen := map[string]int{}
+	for line := range strings.Lines(gucTable) {
+		if strings.HasPrefix(line, "#") {
+			continue
 		}
+		f := strings.Split(strings.TrimRight(line, "\n"), "\t")
+		if len(f) != 9 {
+			t.Fatalf("line %q: %d columns", line, len(f))
+		}
+		from, err1 := strconv.Atoi(f[1])
+		to, err2 := strconv.Atoi(f[2])
+		if err1 != nil || err2 != nil || from < OldestGUCs || to > NewestGUCs || from > to || from <= seen[f[0]] {
+			t.Errorf("line %q: versions", line)
+		}
+		seen[f[0]] = to
+	}
+	if len(seen) < 380 {
+		t.Errorf("%d parameters", len(seen))
 	}
 }

@@ -145,3 +145,34 @@ func Code(err error) string {
 	}
 	return ""
 }
+
+// ErrBadString: the text is no connection string. It is not shown.
+var ErrBadString = errors.New("this is no connection string of PostgreSQL: expected \"host=... port=... user=...\" or postgres://user@host:port/database")
+
+// Target is where a connection string led, for tools that write it down.
+type Target struct {
+	Host     string // a directory for a unix socket
+	Port     int
+	User     string
+	Password string // empty: none was needed
+}
+
+// ConnectString is Connect with a connection string or URL of libpq; what it
+// leaves out comes from PG* variables, the password file and libpq's defaults.
+// Errors: ErrBadString, or the client library's; none shows the string, which
+// may hold a password.
+func ConnectString(ctx context.Context, dsn, application string) (*Conn, Target, error) {
+	cfg, err := pgconn.ParseConfig(dsn)
+	if err != nil {
+		return nil, Target{}, ErrBadString
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = 5 * time.Second
+	}
+	cfg.RuntimeParams["application_name"] = application
+	pg, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, Target{}, err
+	}
+	return &Conn{pg}, Target{Host: cfg.Host, Port: int(cfg.Port), User: cfg.User, Password: cfg.Password}, nil
+}

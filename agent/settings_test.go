@@ -1,0 +1,191 @@
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"pgha/internal/config"
+	"pgha/internal/dcs"
+	"pgha/internal/instance"
+	"pgha/internal/postgres"
+)
+
+// testLocal reads a patroni.yml with these lines below postgresql.
+func testLocal(t *testing.T, postgresql string) *config.Local {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "patroni.yml")
+	text := fmt.Sprintf("scope: demo\nname: a\netcd3: {host: 'e:2379'}\nrestapi: {listen: '127.0.0.1:8008'}\npostgresql:\n  listen: '127.0.0.1:5433'\n"+
+		"  data_dir: %s/data\n  pgpass: %s/pgpass\n%s", t.TempDir(), t.TempDir(), postgresql)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	local, err := config.LoadLocal(file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return local
+}
+
+// testSettings is the agent's settings over a PostgreSQL that does not run.
+func testSettings(t *testing.T, postgresql, dynamic string) (*settings, *bytes.Buffer) {
+	t.Helper()
+	local := testLocal(t, postgresql)
+	inst, err := instance.New(instance.Options{Local: local, Launcher: instance.NewDirectLauncher()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	s := newSettings(local, inst, slog.New(slog.NewTextHandler(&said, nil)))
+	learn(s, 1, dynamic)
+	s.dirty = false
+	return s, &said
+}
+
+func learn(s *settings, revision dcs.Revision, dynamic string) {
+	s.Learn(&dcs.Config{Raw: []byte(dynamic), Valid: true, Revision: revision})
+}
+
+// The sections of a role follow the role, and only a difference is applied
+// (config contract 4.3, parameters_primary and its like).
+func TestSettingsFollowTheRole(t *testing.T) {
+	s, _ := testSettings(t, "", `{"postgresql":{"pg_hba":["all"],"pg_hba_replica":["replica"],"pg_ident_primary":["m a b"],
+		"parameters":{"work_mem":"4MB"},"parameters_replica":{"work_mem":"1MB"},"parameters_standby_leader":{"work_mem":"2MB"}}}`)
+	for _, step := range []struct {
+		role          postgres.Role
+		workMem, hba  string
+		ident, change bool
+	}{
+		{postgres.RoleUninitialized, "4MB", "all", false, false},
+		{postgres.RoleReplica, "1MB", "replica", false, true},
+		{postgres.RoleDemoted, "1MB", "replica", false, false},
+		{postgres.RolePromoted, "4MB", "all", true, true},
+		{postgres.RolePrimary, "4MB", "all", true, false},
+		{postgres.RoleUninitialized, "4MB", "all", true, false},
+		{postgres.RoleStandbyLeader, "2MB", "all", false, true},
+	} {
+		s.SetRole(step.role)
+		e := s.Effective()
+		if e.Parameters["work_mem"] != step.workMem || e.PgHBA[0] != step.hba || (len(e.PgIdent) > 0) != step.ident || s.Changed() != step.change {
+			t.Errorf("%s: work_mem %s, pg_hba %v, pg_ident %v, changed %v", step.role, e.Parameters["work_mem"], e.PgHBA, e.PgIdent, s.Changed())
+		}
+		s.dirty = false
+	}
+	plain, _ := testSettings(t, "", `{"postgresql":{"parameters":{"work_mem":"4MB"}}}`)
+	plain.SetRole(postgres.RoleReplica)
+	if plain.Changed() {
+		t.Error("a role without sections of its own has something to apply")
+	}
+}
+
+// What a restart of the agent is for stays, whoever changes it, and is said.
+// The rest of the document holds (config contract 4.1).
+func TestSettingsKeepWhatIsFixed(t *testing.T) {
+	s, said := testSettings(t, "", `{"postgresql":{"config_base_name":"mine","parameters":{"work_mem":"4MB"}}}`)
+	if got := s.Effective().ConfigBaseName; got != "mine" {
+		t.Fatalf("before the loop begins: %q", got)
+	}
+	s.Fix()
+	learn(s, 2, `{"postgresql":{"config_base_name":"other","bin_dir":"/x","database":"db","parameters":{"work_mem":"8MB"}}}`)
+	e := s.Effective()
+	if e.ConfigBaseName != "mine" || e.BinDir != "" || e.Database != "postgres" || e.Parameters["work_mem"] != "8MB" {
+		t.Errorf("after a change: %+v", e)
+	}
+	for _, key := range []string{"config_base_name", "bin_dir", "database"} {
+		if !strings.Contains(said.String(), "postgresql."+key+" changed from") {
+			t.Errorf("nothing said of %s:\n%s", key, said)
+		}
+	}
+	pgpass := s.Local().PostgreSQL.PgPass
+	s.Reload(testLocal(t, ""))
+	if s.Local().PostgreSQL.PgPass != pgpass || !strings.Contains(said.String(), "postgresql.pgpass changed from") {
+		t.Errorf("pgpass %q:\n%s", s.Local().PostgreSQL.PgPass, said)
+	}
+}
+
+// A finding about a parameter is said once, and again at a reload.
+func TestSettingsSayFindingsOnce(t *testing.T) {
+	s, said := testSettings(t, "  parameters: {log_statement: everything}\n", `{}`)
+	s.SetServer(15, map[string]postgres.SettingInfo{"log_statement": {}})
+	count := func() int { return strings.Count(said.String(), "parameters.log_statement: left out") }
+	learn(s, 2, `{"postgresql":{"parameters":{"work_mem":"4MB"}}}`)
+	if count() != 1 {
+		t.Fatalf("said %d times:\n%s", count(), said)
+	}
+	s.Reload(s.Local())
+	if count() != 2 {
+		t.Errorf("after a reload said %d times:\n%s", count(), said)
+	}
+}
+
+// Directories are made, and it is said which one cannot be (config contract 6.4).
+func TestCheckDirectories(t *testing.T) {
+	root := t.TempDir()
+	with := func(sockets string, change func(*config.Local, *config.Effective)) error {
+		local := testLocal(t, "")
+		eff := config.Effective{Parameters: map[string]string{"unix_socket_directories": sockets}}
+		if change != nil {
+			change(local, &eff)
+		}
+		return checkDirectories(local, eff)
+	}
+	file := filepath.Join(root, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := with(root+"/a/b, "+root+"/c,@abstract,inside", nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"a/b", "c"} {
+		if info, err := os.Stat(filepath.Join(root, dir)); err != nil || !info.IsDir() {
+			t.Errorf("%s was not made: %v", dir, err)
+		}
+	}
+	pgpass := func(path string) func(*config.Local, *config.Effective) {
+		return func(l *config.Local, _ *config.Effective) { l.PostgreSQL.PgPass = path }
+	}
+	if err := with("", pgpass(root+"/new/pgpass")); err != nil {
+		t.Errorf("pgpass in a new directory: %v", err)
+	}
+	kerberos := func(l *config.Local, e *config.Effective) {
+		e.KrbSrvName = "pg"
+		l.PostgreSQL.PgPass = root + "/krb/pgpass"
+	}
+	if err := with("", kerberos); err != nil {
+		t.Errorf("with krbsrvname: %v", err)
+	}
+	if _, err := os.Stat(root + "/krb"); err == nil {
+		t.Error("with krbsrvname the directory of pgpass was made")
+	}
+	for want, err := range map[string]error{
+		"postgresql.parameters.unix_socket_directories": with(file+"/s", nil),
+		"postgresql.pgpass: " + root:                    with("", pgpass(root)),
+		"postgresql.pgpass: mkdir":                      with("", pgpass(file+"/x/pgpass")),
+	} {
+		exit := new(ExitError)
+		if !errors.As(err, &exit) || exit.Code != exitConfig || !strings.Contains(err.Error(), want) || exit.Hint() == "" {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+// The addresses of the member key (config contract 4.1).
+func TestMemberAddresses(t *testing.T) {
+	for _, c := range []struct{ postgresql, conn, proxy string }{
+		{"", "postgres://localhost:5433/postgres", ""},
+		{"  connect_address: 'db1:5433'\n  proxy_address: 'db1:6432'\n", "postgres://db1:5433/postgres", "postgres://db1:6432/postgres"},
+		{"  connect_address: '[fd00::1]:5433'\n  database: app\n", "postgres://[fd00::1]:5433/app", ""},
+	} {
+		local := testLocal(t, c.postgresql)
+		eff := config.Merge(local, config.DefaultDynamic(), config.ServerFacts{})
+		d := memberData(identityOf(local, eff.Database, "test"), View{}, instance.Observation{}, nil, false, nil, nil)
+		if d.ConnURL != c.conn || d.ProxyURL != c.proxy {
+			t.Errorf("%q: conn_url %s, proxy_url %s", c.postgresql, d.ConnURL, d.ProxyURL)
+		}
+	}
+}
