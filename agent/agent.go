@@ -115,6 +115,7 @@ type agent struct {
 	launcher *launcher
 	settings *settings
 	machine  *machine
+	calls    *callbacks
 	loop     *Loop
 	pub      *publisher
 	backend  *backend
@@ -229,12 +230,15 @@ func (a *agent) finish(_ <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	if a.machine.job() != nil {
-		a.machine.stop()
+		a.machine.cancelJob()
 		a.machine.wait(ctx)
 	}
 	if a.loop.memory.StopFailed || !a.lastAlive() {
 		a.publishStopped(ctx)
 	}
+	cctx, stop := context.WithTimeout(ctx, callbackGrace)
+	a.calls.finish(cctx)
+	stop()
 	a.launcher.release()
 }
 
@@ -268,6 +272,11 @@ func (a *agent) newMachine(life context.Context, local *config.Local, sleep *sle
 		settings: a.settings,
 	}
 	m.jobRunner = jobRunner{log: a.log, clock: clock.System{}, wake: sleep.Wake}
+	a.calls = &callbacks{run: a.inst.RunCallback, scope: local.Scope, log: a.log,
+		command: func(c callback) string { return a.settings.Effective().Callbacks[string(c)] }}
+	m.announce = newAnnouncer(a.calls.call)
+	a.settings.reloaded = func() { m.announce.say(onReload, a.inst.Role()) }
+	a.launcher.onStruck(m.struck)
 	return m
 }
 

@@ -82,7 +82,7 @@ func (l *Loop) executeLocal(ctx context.Context, in *ha.Input, action ha.Action)
 			in.Finished, in.Local = l.finished(), l.Server.Observe(ctx)
 		}
 	case ha.SetRole:
-		l.Server.SetRole(a.Role)
+		l.Server.SetRole(a.Role, a.Announce)
 		in.Local.Role = a.Role
 	case ha.Answer:
 		t.Answered = true

@@ -82,8 +82,8 @@ func (r *jobRunner) guarded(ctx context.Context, spec ha.JobSpec, do func(contex
 	return do(ctx, &jobProgress{r})
 }
 
-// stop asks the running job to end.
-func (r *jobRunner) stop() {
+// cancelJob asks the running job to end.
+func (r *jobRunner) cancelJob() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.current == nil {

@@ -39,6 +39,7 @@ type launcher struct {
 	// paused: promotions are an operator's, without a deadline.
 	paused bool
 	exited chan struct{}
+	struck func() // a guard has ended PostgreSQL; may be nil
 }
 
 var _ instance.Launcher = (*launcher)(nil)
@@ -128,6 +129,12 @@ func (l *launcher) ended(e client.Exit) {
 		l.log.Error("the guard of PostgreSQL died, and PostgreSQL dies with it; it is started again under a new one", "pid", l.postmaster())
 	case e.Stage != guard.StageNone:
 		l.log.Warn("PostgreSQL was ended by its guard", "pid", e.PID, "status", e.Status, "stage", e.Stage.String())
+		l.mu.Lock()
+		struck := l.struck
+		l.mu.Unlock()
+		if struck != nil {
+			struck()
+		}
 	default:
 		l.log.Info("PostgreSQL has ended", "pid", e.PID, "status", e.Status)
 	}

@@ -30,6 +30,7 @@ type machine struct {
 	dataDir  string
 	marker   string // file that says "a bootstrap is under way"
 	settings *settings
+	announce *announcer
 	// background is what jobs and tasks run under: the agent's life.
 	background context.Context
 
@@ -65,6 +66,7 @@ func (m *machine) Observe(ctx context.Context) ha.Local {
 	}
 	streamedAt, superseded := m.streamedAt, m.superseded
 	m.mu.Unlock()
+	m.announceSeen(o)
 	l := ha.Local{
 		Data: m.data(o), SystemID: o.SystemID, Alive: o.Alive, Superseded: superseded,
 		State: o.State, StateSince: o.StateSince, Role: o.Role,
@@ -225,6 +227,7 @@ func (m *machine) Follow(ctx context.Context, source *dcs.Member) ha.FollowOutco
 		m.log.Info("the recovery settings need a restart", "why", check.Why)
 		return ha.FollowRestart
 	}
+	role := m.inst.Role()
 	restart, err := m.inst.Follow(ctx, f)
 	switch {
 	case err != nil:
@@ -232,6 +235,10 @@ func (m *machine) Follow(ctx context.Context, source *dcs.Member) ha.FollowOutco
 		return ha.FollowFailed
 	case restart:
 		return ha.FollowRestart
+	case m.announce.turns(role):
+		m.announce.say(onRoleChange, postgres.RoleReplica)
+	default:
+		m.announce.say(onReload, role)
 	}
 	return ha.FollowChanged
 }
@@ -297,7 +304,12 @@ func (m *machine) SyncSlots(ctx context.Context, a ha.SyncSlots) {
 }
 
 // SetRole corrects the remembered role.
-func (m *machine) SetRole(role postgres.Role) { m.inst.SetRole(role) }
+func (m *machine) SetRole(role postgres.Role, announce bool) {
+	m.inst.SetRole(role)
+	if announce {
+		m.announce.say(onRoleChange, role)
+	}
+}
 
 // Job is the long action under way.
 func (m *machine) Job() *ha.Job { return m.job() }
@@ -306,7 +318,7 @@ func (m *machine) Job() *ha.Job { return m.job() }
 func (m *machine) Finished() *ha.JobResult { return m.take() }
 
 // Cancel asks the running job to end.
-func (m *machine) Cancel() { m.stop() }
+func (m *machine) Cancel() { m.cancelJob() }
 
 // Hold extends the guard's deadline. With a confirmed leader key a bootstrap
 // is over for good.
@@ -318,6 +330,8 @@ func (m *machine) Hold(ctx context.Context, until clock.Instant, ttl time.Durati
 	}
 	if m.job() == nil {
 		os.Remove(m.marker) // usually absent
+		m.announce.hush(false)
+		m.announceSeen(m.observation())
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"pgha/agent/ha"
@@ -35,7 +36,9 @@ type settings struct {
 	eff      config.Effective
 	reload   bool // a reload was asked for: rewrite and signal even without changes
 	dirty    bool // Apply has something to do
+	byRole   bool // only because the role has changed: no on_reload besides on_role_change
 	said     map[string]bool
+	reloaded func() // PostgreSQL has read a changed configuration; set once, before the loop runs
 	facts    config.ServerFacts
 	fixed    *config.Effective // what held when the loop began; nil before
 	barred   string            // the unsupported setting that was reported last
@@ -108,7 +111,7 @@ func (s *settings) Learn(raw *dcs.Config) ha.Settings {
 	}
 	s.revision = raw.Revision
 	s.adoptDocument(doc)
-	s.dirty = true
+	s.dirty, s.byRole = true, false
 	return s.current
 }
 
@@ -134,6 +137,7 @@ func (s *settings) merge() {
 		Dynamic:               s.dynamic,
 		RemoveOnRewindFailure: s.eff.RemoveDataDirectoryOnRewindFailure,
 		RemoveOnDiverged:      s.eff.RemoveDataDirectoryOnDivergedTL,
+		ClonesLeaderless:      slices.ContainsFunc(s.eff.CreateReplicaMethods, s.eff.WorksWithoutLeader),
 	}
 	s.inst.Configure(s.eff, s.dynamic)
 	if s.dynamic.FailsafeMode {
@@ -199,8 +203,8 @@ func (s *settings) Changed() bool {
 // Apply brings PostgreSQL's files in line, and keeps the cache file.
 func (s *settings) Apply(ctx context.Context) {
 	s.mu.Lock()
-	force, doc, dir := s.reload, s.accepted(), s.local.PostgreSQL.DataDir
-	s.reload, s.dirty = false, false
+	force, doc, dir, byRole := s.reload, s.accepted(), s.local.PostgreSQL.DataDir, s.byRole
+	s.reload, s.dirty, s.byRole = false, false, false
 	s.mu.Unlock()
 	if _, err := os.Stat(filepath.Join(dir, "global", "pg_control")); err != nil {
 		s.again() // nothing to apply to yet; a later cycle does it
@@ -215,6 +219,9 @@ func (s *settings) Apply(ctx context.Context) {
 		s.again()
 	case applied.Reloaded:
 		s.log.Info("PostgreSQL configuration reloaded")
+	}
+	if err == nil && applied.Reloaded && !byRole && s.reloaded != nil {
+		s.reloaded()
 	}
 	if err := writeCache(dir, doc); err != nil {
 		s.log.Warn("keep the dynamic configuration beside the data", "err", err)
@@ -250,5 +257,5 @@ func (s *settings) Reload(local *config.Local) {
 	s.local, s.said = local, map[string]bool{} // what is still wrong is said again
 	s.inst.SetLocal(local)
 	s.merge()
-	s.reload = true
+	s.reload, s.byRole = true, false
 }

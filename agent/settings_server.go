@@ -47,6 +47,7 @@ func (s *settings) SetRole(role postgres.Role) {
 	s.merge()
 	if !sameFiles(before, s.eff) {
 		s.log.Info("the sections of the configuration for the role " + section + " take effect")
+		s.byRole = s.byRole || !s.dirty && !s.reload
 		s.dirty = true
 	}
 }

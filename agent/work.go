@@ -37,6 +37,7 @@ func (m *machine) Start(_ context.Context, spec ha.JobSpec) {
 			m.noteEpoch(err)
 			r.Unreachable = errors.Is(err, errLeaderGone)
 			r.StillStarting = errors.Is(err, errStillStarting)
+			r.PrePromoteFailed = errors.Is(err, errPrePromote)
 		}
 		if spec.Kind == ha.JobStop && err == nil {
 			r.CheckpointLSN = m.shutdownCheckpoint(ctx)
@@ -54,78 +55,119 @@ var errStillStarting = errors.New("postgres is still starting")
 
 // bootstrap makes a new cluster on this machine. The marker file tells a
 // later agent that it did not come to its end.
-func (m *machine) bootstrap(ctx context.Context, _ ha.JobSpec, _ *jobProgress) error {
+func (m *machine) bootstrap(ctx context.Context, _ ha.JobSpec, p *jobProgress) error {
 	if err := os.WriteFile(m.marker, []byte("a bootstrap is under way; without an agent running, it was cut short\n"), 0o600); err != nil {
 		return fmt.Errorf("mark the bootstrap: %w", err)
 	}
-	if err := m.inst.InitDB(ctx, m.settings.Local().Bootstrap); err != nil {
+	m.announce.hush(true) // until the cluster has a leader: see Hold
+	b := m.settings.Local().Bootstrap
+	if err := m.inst.InitDB(ctx, b); err != nil {
 		return err
 	}
 	m.launcher.allowUnguarded(true)
 	defer m.launcher.allowUnguarded(false)
-	if err := m.startWith(ctx, instance.StartOptions{Role: postgres.RolePrimary}); err != nil {
+	m.settings.SetRole(postgres.RolePrimary) // the files are those of what it becomes
+	waiting := func() { p.reach(ha.PhaseRecovering, 0) }
+	if err := m.inst.StartBootstrapped(ctx, waiting); err != nil {
 		return err
 	}
-	return m.inst.PostBootstrap(ctx, m.settings.Local().Bootstrap)
+	p.reach(ha.PhasePostBootstrap, 0)
+	return m.inst.PostBootstrap(ctx, b)
 }
 
 func (m *machine) unbootstrap(ctx context.Context, _ ha.JobSpec, _ *jobProgress) error {
-	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopImmediate, Timeout: m.settings.Current().RetryTimeout}); err != nil {
+	m.announce.hush(true)
+	if err := m.stop(ctx, instance.StopOptions{Mode: instance.StopImmediate, Timeout: m.settings.Current().RetryTimeout}); err != nil {
 		return err
 	}
 	if err := m.inst.MoveDataDirAside(); err != nil {
 		return err
 	}
+	m.announce.hush(false)
 	return os.Remove(m.marker)
 }
 
+// clone makes a replica's data by the configured methods; without a source by
+// those that need no leader.
 func (m *machine) clone(ctx context.Context, spec ha.JobSpec, _ *jobProgress) error {
-	src, err := instance.SourceFromURL(spec.Source.Name, spec.Source.ConnURL)
-	if err != nil {
-		return err
+	o := instance.ReplicaOptions{BaseBackupOnly: spec.BaseBackupOnly, Progress: m.reportCopy(spec.Name)}
+	if spec.Source != nil {
+		src, err := instance.SourceFromURL(spec.Source.Name, spec.Source.ConnURL)
+		if err != nil {
+			return err
+		}
+		o.From = &src
 	}
-	return m.inst.BaseBackup(ctx, src, m.reportCopy(spec.Name))
+	return m.inst.CreateReplica(ctx, o)
 }
 
 func (m *machine) reinit(ctx context.Context, spec ha.JobSpec, p *jobProgress) error {
-	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopImmediate, Timeout: m.settings.Current().RetryTimeout}); err != nil {
+	if err := m.stop(ctx, instance.StopOptions{Mode: instance.StopImmediate, Timeout: m.settings.Current().RetryTimeout}); err != nil {
 		return err
 	}
 	return m.clone(ctx, spec, p)
 }
 
 func (m *machine) startPrimary(ctx context.Context, spec ha.JobSpec, _ *jobProgress) error {
-	return m.startWith(ctx, instance.StartOptions{Role: postgres.RolePrimary, Timeout: spec.Timeout})
+	return m.startAs(ctx, spec, onStart)
 }
 
 func (m *machine) startStandby(ctx context.Context, spec ha.JobSpec, _ *jobProgress) error {
-	f, err := m.follow(spec.Source)
-	if err != nil {
-		return err
+	return m.startAs(ctx, spec, onStart)
+}
+
+// startAs starts PostgreSQL in the role of the spec and calls for the callback
+// that this means: on_role_change when a primary comes back as a standby, even
+// if that fails (21).
+func (m *machine) startAs(ctx context.Context, spec ha.JobSpec, as callback) error {
+	o := instance.StartOptions{Role: postgres.RolePrimary, Timeout: spec.Timeout}
+	turns := false
+	if spec.Role != postgres.RolePrimary {
+		f, err := m.follow(spec.Source)
+		if err != nil {
+			return err
+		}
+		o.Role, o.Recovery = postgres.RoleReplica, f
+		if turns = m.announce.turns(m.inst.Role()); turns {
+			as = onNothing
+		}
 	}
-	return m.startWith(ctx, instance.StartOptions{Role: postgres.RoleReplica, Recovery: f, Timeout: spec.Timeout})
+	m.announce.starting(as)
+	m.settings.SetRole(o.Role)
+	result, err := m.inst.Start(ctx, o)
+	if turns {
+		m.announce.say(onRoleChange, o.Role)
+	}
+	if pid, alive := m.inst.Alive(); alive && result == instance.StartReady {
+		m.announce.ready(pid, o.Role)
+	}
+	if result == instance.StartPending {
+		return errStillStarting
+	}
+	return err
 }
 
 // restart stops and starts as what the server was: also the way to a
 // changed primary_conninfo where a reload does not do.
-func (m *machine) restart(ctx context.Context, spec ha.JobSpec, p *jobProgress) error {
+func (m *machine) restart(ctx context.Context, spec ha.JobSpec, _ *jobProgress) error {
 	m.mu.Lock()
 	m.restartTTL = spec.Timeout
 	m.mu.Unlock()
-	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopFast, Checkpoint: true, Restarting: true}); err != nil {
+	if err := m.stop(ctx, instance.StopOptions{Mode: instance.StopFast, Checkpoint: true, Restarting: true}); err != nil {
 		return err
 	}
-	if spec.Role == postgres.RolePrimary {
-		return m.startPrimary(ctx, spec, p)
-	}
-	return m.startStandby(ctx, spec, p)
+	return m.startAs(ctx, spec, onRestart)
 }
 
-func (m *machine) startWith(ctx context.Context, o instance.StartOptions) error {
-	m.settings.SetRole(o.Role)
-	result, err := m.inst.Start(ctx, o)
-	if result == instance.StartPending {
-		return errStillStarting
+// stop stops PostgreSQL and announces it, unless it was down already or is
+// about to be started again.
+func (m *machine) stop(ctx context.Context, o instance.StopOptions) error {
+	role := m.inst.Role()
+	_, alive := m.inst.Alive()
+	o.HookUntil = m.launcher.hooksUntil
+	err := m.inst.Stop(ctx, o)
+	if err == nil && alive && !o.Restarting {
+		m.announce.say(onStop, role)
 	}
 	return err
 }
@@ -135,8 +177,11 @@ func (m *machine) crashRecover(ctx context.Context, _ ha.JobSpec, _ *jobProgress
 }
 
 func (m *machine) promote(ctx context.Context, _ ha.JobSpec, p *jobProgress) error {
+	if err := m.prePromote(ctx); err != nil {
+		return err
+	}
 	p.reach(ha.PhasePromoting, 0)
-	return m.inst.Promote(ctx)
+	return m.inst.Promote(ctx, func() { m.announce.say(onRoleChange, postgres.RolePrimary) })
 }
 
 func (m *machine) rewind(ctx context.Context, spec ha.JobSpec, _ *jobProgress) error {
@@ -144,7 +189,7 @@ func (m *machine) rewind(ctx context.Context, spec ha.JobSpec, _ *jobProgress) e
 	if err != nil {
 		return err
 	}
-	if err := m.inst.Stop(ctx, instance.StopOptions{Mode: instance.StopFast}); err != nil {
+	if err := m.stop(ctx, instance.StopOptions{Mode: instance.StopFast}); err != nil {
 		return err
 	}
 	r, err := m.inst.Rewind(ctx, src)
@@ -155,7 +200,7 @@ func (m *machine) rewind(ctx context.Context, spec ha.JobSpec, _ *jobProgress) e
 }
 
 func (m *machine) stopServer(ctx context.Context, spec ha.JobSpec, p *jobProgress) error {
-	return m.inst.Stop(ctx, instance.StopOptions{
+	return m.stop(ctx, instance.StopOptions{
 		Mode: instance.StopMode(spec.Mode), Checkpoint: spec.Checkpoint, Timeout: spec.StopTimeout,
 		OnShutDown: func(c postgres.ControlData) { p.reach(ha.PhaseShutDown, c.CheckpointLSN) },
 	})

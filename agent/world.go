@@ -37,8 +37,8 @@ type Server interface {
 	AskUpstream(ctx context.Context) (outcome ha.UpstreamOutcome, at string)
 	// SyncSlots brings replication slots to what is wanted.
 	SyncSlots(ctx context.Context, a ha.SyncSlots)
-	// SetRole corrects the remembered role.
-	SetRole(role postgres.Role)
+	// SetRole corrects the remembered role; announce calls on_role_change.
+	SetRole(role postgres.Role, announce bool)
 	// Hold extends the guard's deadline: the leader key is certainly ours
 	// until then. It returns before the next step that relies on it.
 	Hold(ctx context.Context, until clock.Instant, ttl time.Duration)

@@ -115,8 +115,12 @@ type (
 	StartJob struct{ Job JobSpec }
 	// CancelJob asks the running job to end early; its end is still awaited.
 	CancelJob struct{}
-	// SetRole corrects the remembered role.
-	SetRole struct{ Role postgres.Role }
+	// SetRole corrects the remembered role. Announce: it is a change that
+	// on_role_change is called for.
+	SetRole struct {
+		Role     postgres.Role
+		Announce bool
+	}
 	// Answer answers the operator's request.
 	Answer struct {
 		Code int
@@ -158,7 +162,7 @@ type JobKind string
 const (
 	JobBootstrap     JobKind = "bootstrap"                                  // initdb, start, roles
 	JobUnbootstrap   JobKind = "cleaning up after a failed bootstrap"       // stop, move the data aside
-	JobClone         JobKind = "bootstrap from"                             // base backup
+	JobClone         JobKind = "bootstrap from"                             // the replica methods
 	JobReinit        JobKind = "reinitialize"                               // stop, then clone
 	JobStartPrimary  JobKind = "starting primary after failure"             // crash recovery in place
 	JobStartStandby  JobKind = "restarting after failure"                   // start as a standby
@@ -184,7 +188,10 @@ type JobSpec struct {
 	// Name is the exact text that messages show for it (section 2).
 	Name string
 	// Source: clone, reinit, rewind and standby starts: where from; nil: nobody.
+	// A clone without source runs the methods with no_leader only.
 	Source *dcs.Member
+	// BaseBackupOnly: clone and reinit leave the configured methods out.
+	BaseBackupOnly bool
 	// Timeout of a start; zero: pg_ctl_timeout.
 	Timeout time.Duration
 	// Mode and Checkpoint of a stop.
@@ -208,6 +215,10 @@ const (
 	PhaseShutDown Phase = "shut down"
 	// PhasePromoting: the promotion can no longer be taken back.
 	PhasePromoting Phase = "promoting"
+	// PhaseRecovering: a bootstrapped server is still in recovery.
+	PhaseRecovering Phase = "recovering"
+	// PhasePostBootstrap: it is a primary and gets its roles.
+	PhasePostBootstrap Phase = "post bootstrap"
 )
 
 // Job is a job under way.
@@ -228,6 +239,9 @@ type JobResult struct {
 	Err string
 	// Unreachable: a rewind or clone failed because its source was away.
 	Unreachable bool
+	// PrePromoteFailed: the operator's pre_promote forbade the promotion,
+	// which was not begun.
+	PrePromoteFailed bool
 	// StillStarting: a start ran into its time limit; the server is still at it.
 	StillStarting bool
 	// CheckpointLSN of a stop that ended clean; zero otherwise.

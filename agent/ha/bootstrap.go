@@ -40,9 +40,19 @@ func withoutData(in Input) Decision {
 		return startJob(in, JobSpec{Kind: JobBootstrap, Name: string(JobBootstrap)}, Reason{Code: Bootstrapping})
 	case in.Cluster.Initialize == nil && in.CanBootstrap && !in.Tags.NoFailover:
 		return raceToInitialize(in)
+	case in.Settings.ClonesLeaderless && (in.Cluster.Initialize == nil || in.Cluster.Initialize.SystemID != ""):
+		return cloneLeaderless(in)
 	default:
 		return rest(in, Reason{Code: WaitingForBootstrap})
 	}
+}
+
+// cloneLeaderless makes a replica by the methods that need no leader, a backup
+// for one. While a member bootstraps (an empty initialize) it is waited for:
+// the new cluster is the one to copy (3.2, pitfall 180).
+func cloneLeaderless(in Input) Decision {
+	const name = "bootstrap (without leader)"
+	return startJob(in, JobSpec{Kind: JobClone, Name: name}, Reason{Code: Cloning, Name: name})
 }
 
 // nothingToRun says whether there is nothing here that PostgreSQL may be
@@ -79,6 +89,9 @@ func claimedByUs(in Input) bool {
 func clone(in Input) Decision {
 	source, kind := cloneSource(in)
 	if source == nil || source.ConnURL == "" {
+		if in.Settings.ClonesLeaderless {
+			return cloneLeaderless(in)
+		}
 		return restFor(in, retryPause, Reason{Code: WaitingForBootstrap})
 	}
 	name := "bootstrap from " + kind + " '" + source.Name + "'"

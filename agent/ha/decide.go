@@ -55,6 +55,9 @@ func Decide(in Input) Decision {
 	case in.holder():
 		return leading(in)
 	case in.Cluster.Leader.Name == in.Self: // given up in this very cycle
+		if in.Memory.GaveWay == in.Now {
+			return rest(in, Reason{Code: PrePromoteFailed})
+		}
 		return rest(in, Reason{Code: ReleasedNotPrimary})
 	default:
 		return following(in)
@@ -110,6 +113,12 @@ func remember(in Input) Memory {
 	if in.Local.Alive && in.Job == nil {
 		m.PromoteFailed = false
 	}
+	switch { // 8: after a failed pre_promote the key is released and the failure forgotten
+	case m.PrePromoteFailed && in.Tried.Release == Done:
+		m.PrePromoteFailed, m.GaveWay = false, in.Now
+	case in.Cluster != nil && in.Job == nil && !in.holder():
+		m.PrePromoteFailed = false
+	}
 	if m.BootstrapDone && registeredAsOurs(in) {
 		m.BootstrapDone = false // it is a cluster like any other now: others may lead it
 	}
@@ -154,6 +163,10 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 	case JobCrashRecovery:
 		m.CrashRecovered = true
 	case JobPromote:
+		if m.PrePromoteFailed = r.PrePromoteFailed; r.PrePromoteFailed {
+			m.RetryAfter = in.Now.Add(retryPause) // nothing was begun: there is nothing to examine
+			return m
+		}
 		m.Rewind, m.RewindWhy, m.PromoteFailed = RewindInitial, "", !r.OK
 		if !r.OK {
 			m.Rewind = RewindCheck // it may have happened all the same, or half

@@ -46,7 +46,7 @@ func following(in Input) Decision {
 		}
 	}
 	if in.Local.Role != postgres.RoleReplica && in.Local.Running() {
-		return do(in, SetRole{postgres.RoleReplica}, "a standby")
+		return do(in, SetRole{Role: postgres.RoleReplica}, "a standby")
 	}
 	if d, ok := slotsStep(in); ok {
 		return d

@@ -68,6 +68,9 @@ type Settings struct {
 	// directory (postgresql.remove_data_directory_on_*).
 	RemoveOnRewindFailure bool
 	RemoveOnDiverged      bool
+	// ClonesLeaderless: a replica method can work while nobody leads
+	// (postgresql.<method>.no_leader).
+	ClonesLeaderless bool
 }
 
 // DataDir is what the data directory holds.

@@ -22,7 +22,12 @@ func duringJob(in Input) Decision {
 			return renewedDuring(in, job)
 		}
 	}
-	if job.Kind == JobBootstrap || job.Kind == JobUnbootstrap || in.Settings.Pause {
+	switch {
+	case job.Phase == PhaseRecovering:
+		return rest(in, Reason{Code: BootstrapRecovering})
+	case job.Phase == PhasePostBootstrap:
+		return rest(in, Reason{Code: PostBootstrapping})
+	case job.Kind == JobBootstrap || job.Kind == JobUnbootstrap || in.Settings.Pause:
 		return rest(in, Reason{Code: JobInProgress, Name: job.Name})
 	}
 	return lostDuring(in, job)

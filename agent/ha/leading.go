@@ -31,7 +31,7 @@ func enforcePrimary(in Input) Decision {
 			return do(in, WriteHistory{Rows: rows}, "the timeline history in the DCS is behind")
 		}
 		if in.Local.Role != postgres.RolePrimary {
-			return do(in, SetRole{postgres.RolePrimary}, "running as primary")
+			return do(in, SetRole{Role: postgres.RolePrimary}, "running as primary")
 		}
 		if d, ok := slotsStep(in); ok {
 			return d
@@ -49,6 +49,9 @@ func enforcePrimary(in Input) Decision {
 	case in.Local.Role == postgres.RolePromoted:
 		return restFor(in, pollStarting, Reason{Code: Leading}) // promotion in progress
 	}
+	if in.Memory.PrePromoteFailed && !in.Settings.Pause {
+		return giveWay(in)
+	}
 	if in.Memory.AcquireInDoubt && !in.Settings.Pause {
 		if d, ok := askAgain(in); ok {
 			return d
@@ -62,13 +65,30 @@ func enforcePrimary(in Input) Decision {
 	}
 	if in.Now.Before(in.Memory.RetryAfter) {
 		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "the promotion failed; next attempt follows"}).
-			noting("the promotion failed; see the log")
+			noting(promotionFailed(in))
 	}
 	code := PromotedWithLock
 	if acquired {
 		code = PromotedByAcquiring
 	}
 	return startJob(in, JobSpec{Kind: JobPromote, Name: string(JobPromote)}, Reason{Code: code})
+}
+
+// giveWay: pre_promote forbade the promotion. The key is given up, and this
+// member stays out of races for a ttl, so that another one can lead.
+func giveWay(in Input) Decision {
+	if in.Tried.Release != NotTried {
+		return restFor(in, dcsRetry, Reason{Code: RetryLater, Detail: "the leader key could not be released yet"})
+	}
+	return act(in, ReleaseLeader{}, Reason{Code: PrePromoteFailed}).noting(promotionFailed(in)).
+		saying(Line{Warning, "Releasing the leader key voluntarily because the pre-promote script failed"})
+}
+
+func promotionFailed(in Input) string {
+	if in.Memory.PrePromoteFailed {
+		return "pre_promote failed; see the log"
+	}
+	return "the promotion failed; see the log"
 }
 
 // askAgain: the key became ours by a request whose answer never came. What

@@ -38,6 +38,10 @@ type Memory struct {
 	AcquireInDoubt bool
 	// PromoteFailed: the last promotion did not end well.
 	PromoteFailed bool
+	// PrePromoteFailed: pre_promote forbade the promotion, and the key has not
+	// been given up for it yet. GaveWay is when it was; zero: never.
+	PrePromoteFailed bool
+	GaveWay          clock.Instant
 	// FailedStarts counts starts that failed in a row.
 	FailedStarts int
 	// RetryAfter keeps failing starts and clones apart.

@@ -37,6 +37,9 @@ func notRunning(in Input) Decision {
 
 // afterFailedStart judges a start that left no postmaster (5.3).
 func afterFailedStart(in Input, holder bool) Decision {
+	if holder && in.Local.Role.IsPrimary() {
+		return do(in, SetRole{Role: postgres.RoleDemoted, Announce: true}, "a primary that does not come back")
+	}
 	if holder && in.Tried.Release == NotTried {
 		return act(in, ReleaseLeader{}, Reason{Code: ReleasedStartFailed})
 	}

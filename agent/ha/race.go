@@ -22,6 +22,9 @@ func no(says ...Line) verdict  { return verdict{says: says} }
 func eligible(in Input) verdict {
 	l := in.Local
 	f := in.Cluster.Failover
+	if at := in.Memory.GaveWay; !at.IsZero() && in.Now.Sub(at) < in.Settings.TTL && !l.Primary() {
+		return no(Line{Info, "backoff: skip leader race after pre_promote script failure and releasing the lock voluntarily"})
+	}
 	if in.Settings.Pause && !in.Tags.NoFailover && f != nil && f.ScheduledAt.IsZero() {
 		if v, decided := requestedLeader(in); decided {
 			return v

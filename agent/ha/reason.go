@@ -57,6 +57,9 @@ const (
 	StartingSecondary     Code = "starting_as_secondary"
 	ReleasedStartFailed   Code = "released_start_failed"
 	ReleasedPromoteFailed Code = "released_promote_failed"
+	PrePromoteFailed      Code = "pre_promote_failed"
+	BootstrapRecovering   Code = "bootstrap_recovering"
+	PostBootstrapping     Code = "post_bootstrapping"
 	StartFailed           Code = "start_failed"
 	StartingLostLock      Code = "starting_lost_lock"
 	StartingTimeout       Code = "starting_timeout"
@@ -144,6 +147,9 @@ var sentences = map[Code]string{
 	StartingPrimary:       "starting primary after failure",
 	StartingReadOnly:      "starting as readonly because i had the session lock",
 	StartingSecondary:     "starting as a secondary",
+	PrePromoteFailed:      "Promotion cancelled because the pre-promote script failed",
+	BootstrapRecovering:   "waiting for end of recovery after bootstrap",
+	PostBootstrapping:     "running post_bootstrap",
 	ReleasedPromoteFailed: "removed leader key after PostgreSQL ended during its promotion",
 	ReleasedStartFailed:   "removed leader key after trying and failing to start postgres",
 	StartFailed:           "failed to start postgres",

@@ -85,6 +85,6 @@ func reinit(in Input) Decision {
 	case in.Job != nil:
 		return act(in, CancelJob{}, Reason{Code: JobInProgress, Name: in.Job.Name})
 	}
-	return startJob(in, JobSpec{Kind: JobReinit, Name: string(JobReinit), Source: source, RequestID: in.Request.ID},
+	return startJob(in, JobSpec{Kind: JobReinit, Name: string(JobReinit), Source: source, BaseBackupOnly: in.Request.FromLeader, RequestID: in.Request.ID},
 		Reason{Code: Cloning, Name: "reinitialize from " + kind + " '" + source.Name + "'"})
 }

@@ -157,6 +157,8 @@ func (s *story) setSetting(k, v string) error {
 		default:
 			set.Slots[v] = config.Slot{Type: "physical", ClusterType: "primary"}
 		}
+	case "no_leader": // a replica method works without a leader
+		set.ClonesLeaderless = true
 	case "unsupported":
 		set.Unsupported = []config.Finding{{Path: "synchronous_mode", Message: "synchronous_mode is not supported yet"}}
 	default:
@@ -259,7 +261,8 @@ func (s *story) setJob(args []string) error {
 	return each(args[1:], func(k, v string) error {
 		switch k {
 		case "phase":
-			job.Phase = map[string]Phase{"shutdown": PhaseShutDown, "promoting": PhasePromoting}[v]
+			job.Phase = map[string]Phase{"shutdown": PhaseShutDown, "promoting": PhasePromoting,
+				"recovering": PhaseRecovering, "post-bootstrap": PhasePostBootstrap}[v]
 		case "checkpoint":
 			return lsn(v, &job.CheckpointLSN)
 		case "canceled":
@@ -301,6 +304,8 @@ func (s *story) setFinished(args []string) error {
 			r.OK = true
 		case "failed":
 			r.Err = "it did not work"
+		case "pre-promote-failed":
+			r.Err, r.PrePromoteFailed = "pre_promote failed: exit status 1", true
 		case "unreachable":
 			r.Err, r.Unreachable = "the leader is not reachable", true
 		case "still-starting":

@@ -73,6 +73,9 @@ func describe(a Action) string {
 	case Answer:
 		return fmt.Sprintf("answer %d %q", a.Code, a.Text)
 	case SetRole:
+		if a.Announce {
+			return "role " + string(a.Role) + ", announced"
+		}
 		return "role " + string(a.Role)
 	case WriteHistory:
 		return "history " + historyText(a.Rows)
@@ -124,6 +127,9 @@ func describeJob(j JobSpec) string {
 	case JobStartPrimary:
 	default:
 		out += " from " + source(j.Source)
+	}
+	if j.BaseBackupOnly {
+		out += " by base backup"
 	}
 	if j.Kind == JobRestart {
 		out += " as " + string(j.Role)
@@ -273,6 +279,7 @@ func memoryWords(now clock.Instant, m Memory) []string {
 	return []string{
 		"rewind=" + rewindNames[m.Rewind], "recovering=" + fmt.Sprint(m.Recovering), "crash-recovered=" + fmt.Sprint(m.CrashRecovered),
 		"demotion=" + demotion, "unlocked-since=" + at(m.UnlockedSince), "released=" + at(m.Released),
+		"pre-promote-failed=" + fmt.Sprint(m.PrePromoteFailed), "gave-way=" + at(m.GaveWay),
 		"retry=" + at(m.RetryAfter), "check-since=" + at(m.CheckSince), "bootstrap-done=" + fmt.Sprint(m.BootstrapDone),
 		"bootstrap-failed=" + fmt.Sprint(m.BootstrapFailed), "bootstrap-cleaned=" + fmt.Sprint(m.BootstrapCleaned),
 		"paused=" + fmt.Sprint(m.Paused), "stop-failed=" + fmt.Sprint(m.StopFailed),

@@ -193,7 +193,7 @@ func (c *control) SyncSlots(context.Context, ha.SyncSlots) {
 }
 
 // SetRole implements agent.Server.
-func (c *control) SetRole(r postgres.Role) { c.role = r }
+func (c *control) SetRole(r postgres.Role, _ bool) { c.role = r }
 
 // guardAnswers waits for the guard as long as the call may; false: it does not answer.
 func (c *control) guardAnswers(ctx context.Context) bool {

@@ -216,6 +216,15 @@ func (j *job) promote() ha.JobResult {
 	if sv == nil || !sv.ready || sv.stuck() {
 		return failed("PostgreSQL does not run")
 	}
+	if !j.work(m.s.dur(0, m.s.shape.prePromote)) {
+		return failed("cancelled")
+	}
+	if m.s.shape.prePromote > 0 && m.s.chance(0.2) {
+		return ha.JobResult{Err: "pre_promote failed", PrePromoteFailed: true}
+	}
+	if sv.dead || sv.stuck() {
+		return failed("PostgreSQL does not run")
+	}
 	j.reach(ha.PhasePromoting, 0)
 	j.p.sleep(m.s.dur(0, 2*time.Millisecond))
 	g := sv.guard

@@ -30,11 +30,12 @@ type shape struct {
 	strike             float64 // of steps that matter are hit by a fault
 	pressure           time.Duration
 	trouble            time.Duration // how long faults go on
+	prePromote         time.Duration // pre_promote takes up to this, and fails at times; 0: none
 }
 
 func (h shape) String() string {
-	return fmt.Sprintf("%d members, ttl %v loop_wait %v retry_timeout %v, synchronous %t, rewind %t, remove on diverged %t, cascade %t, priorities %t, drift %.3f, loss %.3f, slow %.3f up to %v",
-		h.members, h.ttl, h.loop, h.retry, h.synchronous, h.rewind, h.removeOnDiverged, h.cascade, h.priorities, h.drift, h.loss, h.slow, h.slowest)
+	return fmt.Sprintf("%d members, ttl %v loop_wait %v retry_timeout %v, synchronous %t, rewind %t, remove on diverged %t, cascade %t, priorities %t, drift %.3f, loss %.3f, slow %.3f up to %v, pre_promote up to %v",
+		h.members, h.ttl, h.loop, h.retry, h.synchronous, h.rewind, h.removeOnDiverged, h.cascade, h.priorities, h.drift, h.loss, h.slow, h.slowest, h.prePromote)
 }
 
 func drawShape(r *rand.Rand, o Options) shape {
@@ -60,6 +61,7 @@ func drawShape(r *rand.Rand, o Options) shape {
 	h.strike = []float64{0, 0.05, 0.3}[r.IntN(3)]
 	h.pressure = h.ttl * time.Duration(1+r.IntN(4)) / 2
 	h.trouble = 40*time.Second + 6*h.ttl
+	h.prePromote = []time.Duration{0, 0, 0, 3 * time.Second}[r.IntN(4)]
 	return h
 }
 

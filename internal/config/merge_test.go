@@ -305,7 +305,7 @@ func TestCustomBootstrap(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := l.Bootstrap.Arguments("demo", "/d")
-	if want := []string{"/bin/x", "y", "--from=latest", "--scope=demo", "--datadir=/d"}; err != nil || !slices.Equal(got, want) {
+	if want := []string{"/bin/x", "y", "--scope=demo", "--datadir=/d", "--from=latest"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q %v", got, err)
 	}
 	l, err = loadText(t, "bootstrap:\n  method: walg\n  walg: {}\n")

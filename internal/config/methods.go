@@ -6,22 +6,21 @@ import (
 	"slices"
 )
 
-// methodCommand is the command line of a custom method: the words of its
-// command, then --key=value for each further plain entry.
-func methodCommand(own *Node, command string, skip ...string) ([]string, error) {
-	words, err := SplitCommand(command)
-	if err != nil {
-		return nil, err
+// methodCommand is the command line of a custom method in two parts: the words
+// of its command, and --key=value for each further plain entry.
+func methodCommand(own *Node, command string, skip ...string) (words, entries []string, err error) {
+	if words, err = SplitCommand(command); err != nil {
+		return nil, nil, err
 	}
 	if len(words) == 0 {
-		return nil, errors.New("the command is empty")
+		return nil, nil, errors.New("the command is empty")
 	}
 	for _, f := range own.Fields {
 		if f.Key != "command" && f.Value.Kind == ScalarNode && !slices.Contains(skip, f.Key) {
-			words = append(words, "--"+f.Key+"="+pyText(f.Value.Scalar))
+			entries = append(entries, "--"+f.Key+"="+pyText(f.Value.Scalar))
 		}
 	}
-	return words, nil
+	return words, entries, nil
 }
 
 // MethodArguments is the command line of a custom replica method: its words,
@@ -36,10 +35,11 @@ func (e Effective) MethodArguments(method, scope, dataDir, connString string) ([
 	if bare {
 		skip = []string{"no_params", "no_leader", "keep_data"}
 	}
-	words, err := methodCommand(own, command, skip...)
+	words, entries, err := methodCommand(own, command, skip...)
 	if err != nil {
 		return nil, fmt.Errorf("command of replica method %s: %w", method, err)
 	}
+	words = append(words, entries...)
 	if bare {
 		return words, nil
 	}
@@ -52,11 +52,17 @@ func (e Effective) MethodFlag(method, flag string) bool {
 	return nodeOf(e.Methods[method]).boolean(flag, false)
 }
 
+// WorksWithoutLeader says whether a replica method may run while nobody leads:
+// a custom one with no_leader (contract: ha-behaviour.md 3.2).
+func (e Effective) WorksWithoutLeader(method string) bool {
+	return method != "basebackup" && e.MethodFlag(method, "no_leader")
+}
+
 // Arguments is the command line of a custom bootstrap method (contract:
 // config.md 3.6). Only for Method other than initdb.
 func (b *Bootstrap) Arguments(scope, dataDir string) ([]string, error) {
 	own := nodeOf(b.Custom)
-	words, err := methodCommand(own, own.text("command"),
+	words, entries, err := methodCommand(own, own.text("command"),
 		"no_params", "keep_existing_recovery_conf", "recovery_conf", "scope", "datadir")
 	if err != nil {
 		return nil, fmt.Errorf("command of bootstrap method %s: %w", b.Method, err)
@@ -64,5 +70,5 @@ func (b *Bootstrap) Arguments(scope, dataDir string) ([]string, error) {
 	if !own.boolean("no_params", false) {
 		words = append(words, "--scope="+scope, "--datadir="+dataDir)
 	}
-	return words, nil
+	return append(words, entries...), nil
 }

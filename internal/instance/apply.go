@@ -25,8 +25,14 @@ type Applied struct {
 // ApplyConfig writes the files that differ from the configuration, reloads
 // when one did or force is set, and computes what waits for a restart
 // (contract: config.md 6.1, 6.2). On a server that is not running the files
-// are written only when forced: the next start does it anyway.
+// are written only when forced: the next start does it anyway. Nothing is done
+// while the data directory is being made, up to the end of a custom bootstrap:
+// what follows does it.
 func (s *Server) ApplyConfig(ctx context.Context, force bool) (Applied, error) {
+	switch st, _ := s.State(); {
+	case s.customNow() != nil, st == postgres.StateCreatingReplica, st == postgres.StateInitializing, st == postgres.StateCustomBootstrap:
+		return Applied{}, nil
+	}
 	_, running := s.findPostmaster()
 	if !running && !force {
 		return Applied{}, nil

@@ -2,7 +2,6 @@ package instance
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -32,6 +31,7 @@ func (s *Server) InitDB(ctx context.Context, b *config.Bootstrap) error {
 		b = &config.Bootstrap{}
 	}
 	s.forgetSystem()
+	s.setCustom(nil)
 	custom := b.Method != "" && b.Method != "initdb" && b.Custom["command"] != nil
 	working, failed, run := postgres.StateInitializing, postgres.StateInitFailed, s.runInitDB
 	if custom {
@@ -94,62 +94,6 @@ func passwordFile(pw config.Secret) (name string, remove func(), err error) {
 	return f.Name(), remove, nil
 }
 
-// runCustom runs a custom bootstrap command and settles how the cluster it
-// made is started first: with the given recovery settings, with those the
-// tool left, or without any.
-func (s *Server) runCustom(ctx context.Context, b *config.Bootstrap) error {
-	l, _, _ := s.values()
-	command, _ := b.Custom["command"].(string)
-	args, err := splitCommand(command)
-	if err != nil {
-		return fmt.Errorf("bootstrap method %s: %w", b.Method, err)
-	}
-	if !truthy(b.Custom["no_params"]) {
-		args = append(args, "--scope="+l.Scope, "--datadir="+s.dataDir())
-	}
-	for _, k := range sortedKeys(b.Custom) {
-		switch k {
-		case "command", "no_params", "keep_existing_recovery_conf", "recovery_conf", "scope", "datadir":
-		default:
-			args = append(args, fmt.Sprintf("--%s=%v", k, b.Custom[k]))
-		}
-	}
-	if _, err := runTool(ctx, tool{path: args[0], args: args[1:]}); err != nil {
-		return err
-	}
-	if err := s.restoreConfig(); err != nil {
-		return err
-	}
-	if err := removeTrigger(s.dataDir()); err != nil {
-		return err
-	}
-	recovery, given := b.Custom["recovery_conf"].(map[string]any)
-	switch {
-	case given:
-		return s.customRecovery(ctx, recovery)
-	case truthy(b.Custom["keep_existing_recovery_conf"]):
-		return nil
-	}
-	return s.dropRecoveryFiles()
-}
-
-func (s *Server) customRecovery(ctx context.Context, conf map[string]any) error {
-	if err := s.dropRecoveryFiles(); err != nil {
-		return err
-	}
-	version, err := s.Version(ctx)
-	if err != nil {
-		return err
-	}
-	params := map[string]string{}
-	for k, v := range conf {
-		params[k] = fmt.Sprint(v)
-	}
-	s.setRecovery(postgres.TranslateRecovery(params, version))
-	name := s.dataDir() + "/" + postgres.StandbySignal(params)
-	return writeFile(name, "", s.fileMode(name))
-}
-
 // appendHBA adds bootstrap.pg_hba, unless pg_hba.conf is generated or kept
 // elsewhere.
 func (s *Server) appendHBA(lines []string) error {
@@ -167,7 +111,8 @@ func (s *Server) appendHBA(lines []string) error {
 
 // PostBootstrap makes a freshly bootstrapped primary usable (contract:
 // ha-behaviour.md 3.3): superuser, then the post_bootstrap command, and only
-// when that succeeds the replication and rewind roles.
+// when that succeeds the replication and rewind roles. What held for a custom
+// bootstrap only is taken back at the end.
 func (s *Server) PostBootstrap(ctx context.Context, b *config.Bootstrap) error {
 	l, _, _ := s.values()
 	super := l.PostgreSQL.Superuser
@@ -182,10 +127,13 @@ func (s *Server) PostBootstrap(ctx context.Context, b *config.Bootstrap) error {
 	}
 	if b != nil && b.PostInit != "" {
 		if err := s.runPostInit(ctx, b.PostInit); err != nil {
-			return fmt.Errorf("post bootstrap: %w", err)
+			return fmt.Errorf("post_bootstrap: %w", err)
 		}
 	}
 	if err := s.withRoles(ctx, s.ensureMemberRoles(ctx)); err != nil {
+		return fmt.Errorf("post bootstrap: %w", err)
+	}
+	if err := s.finishCustom(ctx); err != nil {
 		return fmt.Errorf("post bootstrap: %w", err)
 	}
 	return nil
@@ -292,22 +240,4 @@ func connectionURL(host string, port int, user, db string) string {
 		u.Host = net.JoinHostPort(host, strconv.Itoa(port))
 	}
 	return u.String()
-}
-
-// WaitPrimary waits until the bootstrapped server is out of recovery, and
-// makes it a primary in memory.
-func (s *Server) WaitPrimary(ctx context.Context) error {
-	for {
-		if _, running := s.findPostmaster(); !running {
-			return fmt.Errorf("wait for the end of recovery: %w", ErrNotRunning)
-		}
-		row, err := s.monitor(ctx)
-		if err == nil && !row.InRecovery {
-			s.SetRole(postgres.RolePrimary)
-			return nil
-		}
-		if !pause(ctx, poll) {
-			return fmt.Errorf("wait for the end of recovery: %w", errors.Join(context.Cause(ctx), err))
-		}
-	}
 }

@@ -20,7 +20,8 @@ func (n *node) follow(of *node) *Follow {
 
 func (n *node) cloneFrom(of *node) {
 	n.t.Helper()
-	must(n.t, n.BaseBackup(within(n.t, 60*time.Second), of.source(), nil))
+	src := of.source()
+	must(n.t, n.CreateReplica(within(n.t, 60*time.Second), ReplicaOptions{From: &src, BaseBackupOnly: true}))
 	n.start(StartOptions{Role: postgres.RoleReplica, Recovery: n.follow(of)})
 }
 
@@ -226,14 +227,14 @@ func cleanSwitch(t *testing.T, a, b, c *node) {
 		return o.Row != nil && o.Row.Position() >= shutdown.CheckpointLSN, o.Row
 	})
 	begun := time.Now()
-	must(t, b.Promote(ctx))
+	must(t, b.Promote(ctx, nil))
 	t.Logf("promotion took %s", time.Since(begun))
 	o := b.observe()
 	wantState(t, o, postgres.StateRunning, postgres.RolePrimary)
 	if o.Row.Timeline != 2 {
 		t.Fatalf("promoted row %+v", o.Row)
 	}
-	must(t, b.Promote(ctx)) // again: a success
+	must(t, b.Promote(ctx, nil)) // again: a success
 	must(t, b.SyncSlots(ctx, nil, []Slot{member("a"), member("c")}, nil))
 	restart, err := c.Follow(ctx, c.follow(b))
 	if err != nil || restart {
@@ -264,7 +265,7 @@ func diverged(t *testing.T, a, b *node) {
 	b.sql("CHECKPOINT")
 	p, _ := b.findPostmaster()
 	must(t, syscall.Kill(p.pid, syscall.SIGKILL))
-	must(t, a.Promote(ctx))
+	must(t, a.Promote(ctx, nil))
 	a.sql("CREATE TABLE public.won AS SELECT 1 AS x")
 	must(t, a.Checkpoint(ctx))
 	until(t, "b's backends are gone", func() (bool, any) { return len(leftOf(b)) == 0, leftOf(b) })

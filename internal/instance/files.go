@@ -38,6 +38,10 @@ func (s *Server) WriteFiles(ctx context.Context) (changed bool, err error) {
 	}
 	_, eff, _ := s.values()
 	params := s.parameters()
+	custom, temporaryHBA := s.customNow(), ""
+	if custom != nil {
+		temporaryHBA = s.customFiles(ctx, params)
+	}
 	s.mu.Lock()
 	recovery := s.recovery
 	s.mu.Unlock()
@@ -49,8 +53,14 @@ func (s *Server) WriteFiles(ctx context.Context) (changed bool, err error) {
 	if changed, err = s.writeConfig(s.confFile(), conf); err != nil {
 		return false, err
 	}
-	if err := s.cleanAutoConf(); err != nil {
-		return changed, err
+	if custom == nil || !custom.keepRecovery {
+		if err := s.cleanAutoConf(); err != nil {
+			return changed, err
+		}
+	}
+	if custom != nil {
+		_, err := s.writeConfig(s.configPath("pg_hba.conf"), temporaryHBA)
+		return true, err
 	}
 	for _, f := range s.ruleFiles() {
 		if f.content == "" || s.rulesRefused(f) {
@@ -222,8 +232,12 @@ func (s *Server) savedFiles() []string {
 }
 
 // saveConfig copies the configuration files after a successful start. A
-// failure is no reason to fail the start.
+// failure is no reason to fail the start. The temporary rules of a custom
+// bootstrap are not for keeping.
 func (s *Server) saveConfig() {
+	if s.customNow() != nil {
+		return
+	}
 	for _, f := range s.savedFiles() {
 		b, err := readFileIfThere(f)
 		if err != nil || b == nil {

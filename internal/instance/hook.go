@@ -3,23 +3,20 @@ package instance
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"time"
-
-	"github.com/jackc/pgx/v5"
-
-	"pgha/internal/postgres"
 )
 
-// RunHook runs a configured command line (pre_promote, ...) with further
-// arguments and waits for it. When ctx ends it gets SIGTERM and, 10 s later,
-// SIGKILL with its children. code is its exit code, -1 when it did not start
-// or was killed; err explains every code but 0.
+// hookLimit ends a before_stop that hangs although nothing else limits it: a
+// stop that was asked for has to come.
+const hookLimit = 5 * time.Minute
+
+// errHookTime is why a before_stop was ended.
+var errHookTime = errors.New("it took longer than it may: PostgreSQL has to stop while the lease lasts")
+
+// RunHook runs a configured command line (pre_promote) with further arguments
+// and waits for it. When ctx ends it gets SIGTERM and, 10 s later, SIGKILL
+// with its children. code is its exit code, -1 when it did not start or was
+// killed; err explains every code but 0.
 func (s *Server) RunHook(ctx context.Context, command string, args ...string) (code int, err error) {
 	words, err := splitCommand(command)
 	if err != nil {
@@ -29,66 +26,72 @@ func (s *Server) RunHook(ctx context.Context, command string, args ...string) (c
 	return res.code, err
 }
 
-// ReplayBlocked names a parameter that the primary has raised above this
-// standby's running value, which pauses the replay; empty: none, so that the
-// pause is an operator's. pg_control has the primary's values as replayed.
-func (s *Server) ReplayBlocked(ctx context.Context) (string, error) {
-	control, err := s.ControlData(ctx)
+// RunCallback runs a callback's command line with further arguments and waits
+// for it. said receives its output line by line. When ctx ends it is killed at
+// once with all its children; one that may not be killed is waited for. The
+// error explains every end but exit code 0.
+func (s *Server) RunCallback(ctx context.Context, command string, args []string, said func(string)) error {
+	words, err := splitCommand(command)
 	if err != nil {
-		return "", fmt.Errorf("why replay is paused: %w", err)
+		return err
 	}
-	blocked := ""
-	err = s.withLocal(ctx, func(c *pgx.Conn) error {
-		for _, name := range slices.Sorted(maps.Keys(control.Settings)) {
-			primary, err := strconv.Atoi(control.Settings[name])
-			if err != nil {
-				continue // wal_level and the like
-			}
-			var here int
-			if err := c.QueryRow(ctx, "SELECT coalesce((SELECT setting FROM pg_settings WHERE name = $1 AND vartype = 'integer'), '-1')::int", name).Scan(&here); err != nil {
-				return err
-			}
-			if here >= 0 && here < primary {
-				blocked = fmt.Sprintf("%s is %d, on the primary %d", name, here, primary)
-				return nil
+	_, err = runTool(ctx, tool{path: words[0], args: append(words[1:], args...), abrupt: true, said: said})
+	return err
+}
+
+// beforeStop runs the hook; its result does not count (pitfalls 207). An
+// immediate stop is not delayed by it: the key may be another member's by now
+// (docs/differences.md, "before_stop").
+func (s *Server) beforeStop(ctx context.Context, o StopOptions) {
+	_, eff, _ := s.values()
+	if eff.BeforeStop == "" {
+		return
+	}
+	start := s.clock.Now()
+	over := func() bool {
+		now := s.clock.Now()
+		if now.Sub(start) >= hookLimit {
+			return true
+		}
+		if o.HookUntil == nil {
+			return false
+		}
+		until := o.HookUntil()
+		return !until.IsZero() && !now.Before(until)
+	}
+	switch {
+	case o.Mode == StopImmediate:
+		s.log.Warn("before_stop is not run: PostgreSQL is stopped at once", "command", eff.BeforeStop)
+		return
+	case over():
+		s.log.Warn("before_stop is not run: the lease leaves no time for it", "command", eff.BeforeStop)
+		return
+	}
+	words, err := splitCommand(eff.BeforeStop)
+	if err == nil {
+		err = s.runWithin(ctx, over, tool{path: words[0], args: words[1:], abrupt: true})
+	}
+	if err != nil {
+		s.log.Warn("before_stop failed; PostgreSQL is stopped all the same", "err", err)
+	}
+}
+
+// runWithin runs a tool until it ends, or until over says so.
+func (s *Server) runWithin(ctx context.Context, over func() bool, t tool) error {
+	hctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	// Ends with hctx, which ends with this function.
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for pause(hctx, poll) {
+			if over() {
+				end(errHookTime)
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		return "", fmt.Errorf("why replay is paused: %w", err)
-	}
-	return blocked, nil
-}
-
-// ResumeReplay lets a standby go on whose replay is paused because the
-// primary raised a parameter it has lower: it then shuts down, and the next
-// start takes the values of pg_control (contract: config.md 6.3).
-func (s *Server) ResumeReplay(ctx context.Context) error {
-	err := s.withLocal(ctx, func(c *pgx.Conn) error {
-		_, err := c.Exec(ctx, "SELECT pg_wal_replay_resume()")
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("resume replay: %w", err)
-	}
-	return nil
-}
-
-// History reads the local history file of a timeline. at is the file's
-// modification time, when the timeline began. A file that is not there is no
-// error: no entries.
-func (s *Server) History(tl postgres.Timeline) (entries []postgres.HistoryEntry, at time.Time, err error) {
-	name := filepath.Join(s.dataDir(), "pg_wal", fmt.Sprintf("%08X.history", uint32(tl)))
-	b, err := os.ReadFile(name)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, time.Time{}, nil
-	}
-	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("read timeline history: %w", err)
-	}
-	if fi, err := os.Stat(name); err == nil {
-		at = fi.ModTime()
-	}
-	return postgres.ParseHistory(string(b)), at, nil
+	}()
+	_, err := runTool(hctx, t)
+	end(nil)
+	<-watched
+	return err
 }

@@ -161,7 +161,7 @@ func TestToolKeys(t *testing.T) {
 	b.Configure(b.eff, b.dyn)
 	src := k.source()
 	must(t, k.SyncSlots(within(t, 20*time.Second), nil, []Slot{member("b2")}, nil))
-	must(t, b.BaseBackup(within(t, 60*time.Second), src, nil))
+	must(t, b.CreateReplica(within(t, 60*time.Second), ReplicaOptions{From: &src, BaseBackupOnly: true}))
 	_, _ = b.Rewind(within(t, 60*time.Second), src)
 	c := newNode(t, filepath.Dir(k.dir), "c2")
 	c.eff.BinDir, c.eff.BinName = k.eff.BinDir, k.eff.BinName

@@ -356,7 +356,7 @@ func recoveryConfKey(t *testing.T, k *keyed) {
 	if k.show("recovery_min_apply_delay") != "0" || k.show("recovery_end_command") != "true" {
 		t.Errorf("delay %s, end command %s", k.show("recovery_min_apply_delay"), k.show("recovery_end_command"))
 	}
-	must(t, k.Promote(within(t, 20*time.Second)))
+	must(t, k.Promote(within(t, 20*time.Second), nil))
 }
 
 func configBaseNameKey(t *testing.T, k *keyed) {

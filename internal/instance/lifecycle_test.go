@@ -105,8 +105,7 @@ func (n *node) primary() {
 	})
 	must(n.t, os.CopyFS(n.dataDir(), os.DirFS(filepath.Join(ready.root, "ready", "data"))))
 	must(n.t, os.Chmod(n.dataDir(), 0o700))
-	n.start(StartOptions{})
-	must(n.t, n.WaitPrimary(within(n.t, 20*time.Second)))
+	must(n.t, n.StartBootstrapped(within(n.t, 20*time.Second), nil))
 }
 
 // bootstrap makes the node a primary with all roles.
@@ -115,8 +114,7 @@ func (n *node) bootstrap() {
 	ctx := within(n.t, 60*time.Second)
 	b := &config.Bootstrap{InitDB: []string{"--auth=trust", "--data-checksums", "--encoding=UTF8", "--wal-segsize=1"}}
 	must(n.t, n.InitDB(ctx, b))
-	n.start(StartOptions{})
-	must(n.t, n.WaitPrimary(ctx))
+	must(n.t, n.StartBootstrapped(ctx, nil))
 	must(n.t, n.PostBootstrap(ctx, b))
 }
 

@@ -120,6 +120,20 @@ func killTree(p process) {
 	_ = syscall.Kill(p.pid, syscall.SIGKILL)
 }
 
+// killDescendants kills a program that we started as the leader of a process
+// group: first it is stopped, so that it starts nothing new, then the group
+// and every descendant are killed, also those in sessions of their own. What
+// belongs to another user is left: the caller waits for its end.
+func killDescendants(pid int) {
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	for queue := children(pid); len(queue) > 0; queue = queue[1:] {
+		_ = syscall.Kill(queue[0].pid, syscall.SIGSTOP)
+		queue = append(queue, children(queue[0].pid)...)
+		_ = syscall.Kill(queue[0].pid, syscall.SIGKILL)
+	}
+	_ = syscall.Kill(-pid, syscall.SIGKILL)
+}
+
 // auxiliary are the process titles of a postmaster's children that serve no
 // client, up to PostgreSQL 18 (pitfalls 83).
 var auxiliary = []string{

@@ -25,8 +25,10 @@ const nudgeAfter = 100 * time.Millisecond
 // and after the act. The role is promoted from the signal on, primary at the
 // end. When ctx ends in between, the promotion is not undone: the role stays
 // promoted until a query says otherwise. A server already promoted or primary
-// is a success. Errors: ErrNotRunning; the launcher's; ctx's.
-func (s *Server) Promote(ctx context.Context) error {
+// is a success. sent, when not nil, is called once the promotion has been
+// asked for, which a server that is promoted already never is. Errors:
+// ErrNotRunning; the launcher's; ctx's.
+func (s *Server) Promote(ctx context.Context, sent func()) error {
 	defer s.begin("promote")()
 	p, running := s.findPostmaster()
 	if !running {
@@ -55,6 +57,9 @@ func (s *Server) Promote(ctx context.Context) error {
 		}
 	}
 	s.SetRole(postgres.RolePromoted)
+	if standby && sent != nil {
+		sent()
+	}
 	nudge := s.clock.Now().Add(nudgeAfter)
 	for {
 		if now, err := peekControl(dir); err == nil && now != key {

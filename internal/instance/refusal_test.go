@@ -35,7 +35,8 @@ func TestHalfMadeDirectories(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	seen := make(chan struct{}, 8)
 	time.AfterFunc(50*time.Millisecond, cancel)
-	err := b.BaseBackup(ctx, a.source(), func(_, _ int64) { seen <- struct{}{} })
+	src := a.source()
+	err := b.CreateReplica(ctx, ReplicaOptions{From: &src, BaseBackupOnly: true, Progress: func(_, _ int64) { seen <- struct{}{} }})
 	if err == nil {
 		t.Fatal("the cancelled clone succeeded")
 	}
@@ -51,7 +52,7 @@ func TestHalfMadeDirectories(t *testing.T) {
 		t.Fatalf("start: %v", err)
 	}
 	var copied int64
-	must(t, b.BaseBackup(within(t, 30*time.Second), a.source(), func(done, total int64) { copied = done }))
+	must(t, b.CreateReplica(within(t, 30*time.Second), ReplicaOptions{From: &src, BaseBackupOnly: true, Progress: func(done, total int64) { copied = done }}))
 	if copied == 0 {
 		t.Error("no progress was reported")
 	}

@@ -63,6 +63,7 @@ type Server struct {
 	serverVer  postgres.Version // of the running server, from its own answer
 
 	recovery map[string]string          // recovery parameters in force; nil: not known
+	custom   *customBootstrap           // a custom bootstrap is under way; replaced, never changed
 	pending  map[string]postgres.Change // why a restart is pending
 	adopted  map[string]string          // settings of a server found running
 	control  controlCache

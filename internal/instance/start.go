@@ -112,6 +112,9 @@ func (s *Server) launch(ctx context.Context, o StartOptions) (process, error) {
 	s.role, s.pending, s.adopted, s.address, s.listening = o.Role, nil, nil, localAddress{}, ""
 	s.control.timeline = 0
 	s.setState(postgres.StateStarting)
+	if s.custom != nil {
+		s.setState(postgres.StateBootstrapStarting)
+	}
 	s.mu.Unlock()
 	params, err := s.startParameters(ctx, primary)
 	if err != nil {
@@ -122,10 +125,13 @@ func (s *Server) launch(ctx context.Context, o StartOptions) (process, error) {
 	if _, err := s.WriteFiles(ctx); err != nil {
 		return process{}, err
 	}
+	params = s.customStart(params)
 	s.makeSocketDirs(params)
 	cmd := Command{Path: s.program("postgres"), Dir: dir, Env: s.postmasterEnv()}
 	cmd.Args = append([]string{"-D", dir, "--config-file=" + s.confFile()}, postgres.CommandLineOptions(params)...)
-	pid, err := s.launcher.Start(ctx, cmd, primary)
+	// A targeted recovery (recovery.signal) ends in a primary by itself.
+	_, err = os.Lstat(filepath.Join(dir, "standby.signal"))
+	pid, err := s.launcher.Start(ctx, cmd, errors.Is(err, os.ErrNotExist))
 	if err != nil {
 		return process{}, err
 	}

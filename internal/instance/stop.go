@@ -25,6 +25,10 @@ type StopOptions struct {
 	// Timeout of each stage: after it a fast or smart stop becomes immediate,
 	// after twice that everything is killed. Zero: no limit.
 	Timeout time.Duration
+	// HookUntil says until when before_stop may run; it is asked again and
+	// again, because a lease that is renewed meanwhile moves it. Nil or a zero
+	// instant: no limit but hookLimit.
+	HookUntil func() clock.Instant
 	// Restarting keeps the state "restarting" instead of stopping, stopped.
 	Restarting bool
 	// OnShutDown is called as soon as pg_control says "shut down", usually
@@ -62,7 +66,7 @@ func (s *Server) Stop(ctx context.Context, o StopOptions) error {
 		}
 	}
 	s.stopState(o, postgres.StateStopping)
-	s.beforeStop(ctx)
+	s.beforeStop(ctx, o)
 	w.clients = s.clientBackends(p)
 	s.closeSessions()
 	w.key, _ = peekControl(s.dataDir())
@@ -91,21 +95,6 @@ func (s *Server) stopState(o StopOptions, st postgres.State) {
 		st = postgres.StateRestarting
 	}
 	s.setState(st)
-}
-
-// beforeStop runs the hook; its result does not count (pitfalls 207).
-func (s *Server) beforeStop(ctx context.Context) {
-	_, eff, _ := s.values()
-	if eff.BeforeStop == "" {
-		return
-	}
-	args, err := splitCommand(eff.BeforeStop)
-	if err == nil {
-		_, err = runTool(ctx, tool{path: args[0], args: args[1:]})
-	}
-	if err != nil {
-		s.log.Warn("before_stop", "err", err)
-	}
 }
 
 // signalStop has the launcher signal the postmaster, or does it for a server

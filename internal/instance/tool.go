@@ -30,6 +30,11 @@ type tool struct {
 	dir    string
 	parsed bool         // the output is read by us: C locale
 	onLine func(string) // called for each line of stderr, when set
+	// abrupt: no time to clean up when ctx ends, SIGKILL at once.
+	abrupt bool
+	// said receives each line of both outputs in the order written, when set;
+	// onLine is not used then.
+	said func(string)
 }
 
 // toolResult is what a finished tool left.
@@ -40,7 +45,8 @@ type toolResult struct {
 
 // runTool runs a program in a process group of its own that dies with us,
 // with an empty standard input. When ctx ends the group gets SIGTERM and,
-// 10 s later, SIGKILL with all children. Errors: ctx's cause when it ended
+// 10 s later (abrupt: at once), SIGKILL with all descendants; a program that
+// may not be killed (sudo) is waited for. Errors: ctx's cause when it ended
 // first; an error that carries the end of the output for a non-zero exit.
 func runTool(ctx context.Context, t tool) (toolResult, error) {
 	if err := ctx.Err(); err != nil {
@@ -68,15 +74,16 @@ func runTool(ctx context.Context, t tool) (toolResult, error) {
 	}
 	select {
 	case p := <-started:
+		if t.abrupt {
+			killDescendants(p.pid)
+			break
+		}
 		_ = syscall.Kill(-p.pid, syscall.SIGTERM)
 		select {
 		case o := <-done:
 			return o.res, fmt.Errorf("run %s: %w", filepath.Base(t.path), context.Cause(ctx))
 		case <-time.After(toolGrace):
-			for _, c := range children(p.pid) {
-				_ = syscall.Kill(c.pid, syscall.SIGKILL)
-			}
-			_ = syscall.Kill(-p.pid, syscall.SIGKILL)
+			killDescendants(p.pid)
 		}
 	case o := <-done: // it could not be started
 		return o.res, o.err
@@ -95,6 +102,11 @@ func execTool(t tool, started chan<- process) (toolResult, error) {
 	lines := &lineWriter{onLine: t.onLine}
 	if t.onLine != nil {
 		cmd.Stderr = io.MultiWriter(&stderr, lines)
+	}
+	if t.said != nil {
+		lines.onLine = t.said
+		both := io.MultiWriter(&stderr, lines) // one value for both: one pipe, the order is kept
+		cmd.Stdout, cmd.Stderr = both, both
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	// A grandchild that keeps the pipes open must not keep us waiting.
@@ -192,7 +204,12 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 	w.buf = append(w.buf, p...)
 	for {
 		i := bytes.IndexAny(w.buf, "\r\n")
+		if i < 0 && len(w.buf) < longLine {
+			return len(p), nil
+		}
 		if i < 0 {
+			w.flush()
+			w.buf = w.buf[:0]
 			return len(p), nil
 		}
 		if line := strings.TrimSpace(string(w.buf[:i])); line != "" {
@@ -201,6 +218,9 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		w.buf = w.buf[i+1:]
 	}
 }
+
+// longLine bounds what is held back of a line that does not end.
+const longLine = 64 << 10
 
 func (w *lineWriter) flush() {
 	if w.onLine != nil && len(w.buf) > 0 {

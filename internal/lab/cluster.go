@@ -43,6 +43,9 @@ type Options struct {
 	Mixed bool
 	// NoFailover names members with that tag.
 	NoFailover []string
+	// PostgreSQL and Bootstrap return further lines of a member's own sections
+	// postgresql and bootstrap; nil for none.
+	PostgreSQL, Bootstrap func(*Member) []string
 	// DataOn returns the directory that holds a member's data directory (a
 	// Disk); nil or "" for the host's own.
 	DataOn func(*Host) string
@@ -113,12 +116,20 @@ func (m *Member) Configure() {
 	if c.Mixed {
 		indent = "  "
 	}
+	var postgresql, bootstrap []string
+	if c.PostgreSQL != nil {
+		postgresql = c.PostgreSQL(m)
+	}
+	if c.Bootstrap != nil {
+		bootstrap = c.Bootstrap(m)
+	}
 	var text strings.Builder
 	err := pgBasicTemplate.Execute(&text, map[string]any{
 		"Scope": c.Scope, "Name": m.Name, "Addr": m.Addr, "EtcdHosts": strings.Join(c.Etcd.Endpoints(), ","),
 		"TTL": c.TTL, "LoopWait": c.LoopWait, "RetryTimeout": c.RetryTimeout, "DCS": c.DCS, "Parameters": c.Parameters,
 		"Listen": listen + ":5432", "LocalAuth": localAuth, "DataDir": m.DataDir(), "BinDir": PGBin(m.lab.t, PGVersion(m.lab.t)),
 		"In": indent, "SocketDir": m.Dir, "Tags": m.tagLines(),
+		"PostgreSQL": postgresql, "Bootstrap": bootstrap,
 	})
 	m.lab.must(err)
 	m.lab.must(os.WriteFile(m.Config(), []byte(text.String()), 0o644))

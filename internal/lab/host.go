@@ -78,6 +78,26 @@ func (l *Lab) Host(name string) *Host {
 	return h
 }
 
+// Shared makes a directory that all hosts see, as they would a file server's.
+func (l *Lab) Shared(name string) string {
+	l.t.Helper()
+	dir := filepath.Join(l.Dir, name)
+	l.must(os.Mkdir(dir, 0o755))
+	if l.cred != nil {
+		l.must(os.Chown(dir, int(l.cred.Uid), int(l.cred.Gid)))
+	}
+	return dir
+}
+
+// Script puts an executable shell script into the host's directory and
+// returns its path.
+func (h *Host) Script(name, text string) string {
+	h.lab.t.Helper()
+	path := filepath.Join(h.Dir, name)
+	h.lab.must(os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755))
+	return path
+}
+
 func (h *Host) makeNamespace() error {
 	name := fmt.Sprintf("%s-n%d", h.lab.ID, h.n)
 	h.veth = fmt.Sprintf("%s-%d", h.lab.ID, h.n)
