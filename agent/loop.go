@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -68,7 +69,7 @@ type Loop struct {
 	note        string
 	dcsSeen     time.Time
 	dcsDown     bool
-	lastSaid    map[string]bool
+	damaged     []string // what the last good view could not read
 	// givenUp: we asked for the end of our leadership and do not know what
 	// became of it; the request may still take effect.
 	givenUp bool
@@ -95,7 +96,7 @@ type View struct {
 
 // NewLoop returns a loop that has not run yet.
 func NewLoop(o LoopOptions) *Loop {
-	return &Loop{LoopOptions: o, leaderUntil: o.LeaderUntil, settings: o.Settings.Current(), lastSaid: map[string]bool{}}
+	return &Loop{LoopOptions: o, leaderUntil: o.LeaderUntil, settings: o.Settings.Current()}
 }
 
 // Shutdown tells the loop to end in that way. The first call counts.
@@ -255,9 +256,7 @@ func (l *Loop) load(ctx context.Context) *dcs.Cluster {
 	}
 	l.dcsDown = false
 	l.cluster, l.dcsSeen = c, l.Clock.Wall()
-	for _, line := range c.Damaged {
-		l.once("damaged value in the DCS: " + line)
-	}
+	l.sayDamaged(c.Damaged)
 	return c
 }
 
@@ -310,7 +309,7 @@ func (l *Loop) touch(ctx context.Context, in ha.Input, v View) {
 	}
 	data := l.Member(v)
 	encoded := dcs.EncodeMember(data)
-	if bytes.Equal(encoded, l.lastMember) && l.lastLease == l.lease.ID && in.Cluster.Member(l.Self) != nil {
+	if bytes.Equal(encoded, l.lastMember) && l.lastLease == l.lease.ID && stands(in.Cluster.Member(l.Self), l.lastLease, encoded) {
 		return
 	}
 	if err := l.Store.PutMember(tctx, data); err != nil {
@@ -378,10 +377,13 @@ func (l *Loop) result(in ha.Input, d ha.Decision) {
 	l.Log.Info(text, "reason", d.Reason)
 }
 
-// once says a line the first time only.
-func (l *Loop) once(text string) {
-	if !l.lastSaid[text] {
-		l.lastSaid[text] = true
-		l.Log.Warn(text)
+// sayDamaged warns of each damaged value once, and again when it comes back
+// after it was mended.
+func (l *Loop) sayDamaged(lines []string) {
+	for _, line := range lines {
+		if !slices.Contains(l.damaged, line) {
+			l.Log.Warn("damaged value in the DCS: " + line)
+		}
 	}
+	l.damaged = lines
 }
