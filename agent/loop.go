@@ -62,7 +62,6 @@ type Loop struct {
 	lastMember  []byte // what the member key holds, encoded
 	twins       twinWatch
 	lastLease   dcs.LeaseID
-	lastStatus  string
 	requests    requestQueue
 	shutdown    atomic.Int32
 	lastResult  string
