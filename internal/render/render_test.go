@@ -91,3 +91,15 @@ func TestWrite(t *testing.T) {
 		})
 	}
 }
+
+// What stands in a cell reaches no terminal as a command to it.
+func TestControlCharactersAreShown(t *testing.T) {
+	table := Table{Title: "a\x1b]0;x\a", Columns: []Column{{Title: "Member"}}, Rows: [][]any{{"\x1b[2Jred\r\u009b"}}}
+	var b strings.Builder
+	if err := Write(&b, Pretty, table); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(b.String(), "\x1b\r\a\u009b") || !strings.Contains(b.String(), `\x1b[2Jred\r\u009b`) {
+		t.Errorf("got %q", b.String())
+	}
+}
