@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -152,6 +155,37 @@ func TestOnlyConnectingIsRepeated(t *testing.T) {
 	srv.Close()
 	if _, err := c.Do(context.Background(), http.MethodPost, srv.URL, "restart", nil); err == nil || retried.Load() != 3 {
 		t.Errorf("connecting was repeated %d times, %v", retried.Load(), err)
+	}
+}
+
+// A machine that is off answers no connection: all tries together take the
+// time given for connecting (contract: ctl.md section 10 item 2).
+func TestConnectingIsBounded(t *testing.T) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(name.(*syscall.SockaddrInet4).Port))
+	for { // until the queue is full and connecting meets silence
+		conn, err := net.DialTimeout("tcp", address, 200*time.Millisecond)
+		if err != nil {
+			break
+		}
+		defer conn.Close()
+	}
+	c := NewClient(ClientOptions{ConnectTimeout: 300 * time.Millisecond, ConnectRetries: 3, Timeout: time.Minute})
+	began := time.Now()
+	_, err = c.Do(t.Context(), http.MethodGet, "http://"+address, "patroni", nil)
+	if took := time.Since(began); err == nil || took > 5*time.Second {
+		t.Errorf("after %v: %v", took, err)
 	}
 }
 
