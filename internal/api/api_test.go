@@ -272,3 +272,49 @@ func TestPostFailsafe(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 }
+
+// Times that operators write: what is read with a zone and written for the
+// members is the same instant.
+func FuzzSchedule(f *testing.F) {
+	for _, s := range []string{"2031-02-03T04:05:06+02:00", "20310203 0405 Z", "2031-02-03", "2031-02-03T04:05:06,123456789-0330", "2031-02-30T00:00Z",
+		"2031-02-03T24:00Z", "2031-02-03T04:05:60Z", "2031-02-03T04:05+99:99", "soon", "2031-02-03T04:05:06 utc", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		at, zoned, err := ParseSchedule(text)
+		if err != nil {
+			if !at.IsZero() || zoned {
+				t.Fatalf("%q: %v %v with %v", text, at, zoned, err)
+			}
+			return
+		}
+		written := FormatTime(at, 'T')
+		again, zone, err := ParseSchedule(written)
+		if err != nil || !zone || !again.Equal(at.Truncate(time.Microsecond)) {
+			t.Fatalf("%q is %v, written %q, read %v %v", text, at, written, again, err)
+		}
+	})
+}
+
+// A member's address out of the DCS: a URL of that member, or none.
+func FuzzEndpointURL(f *testing.F) {
+	for _, s := range []string{"http://h:8008/patroni", "https://[::1]:8008", "http://u:p@h/x?y#z", "ftp://h", "//h", "http://", "\x00", "http://h:99999", "http://h%zz", "http://h\n:1/"} {
+		f.Add(s, "switchover")
+	}
+	f.Fuzz(func(t *testing.T, apiURL, endpoint string) {
+		target, err := endpointURL(apiURL, endpoint)
+		if err != nil {
+			if !errors.Is(err, ErrNoURL) {
+				t.Fatalf("%q: %v", apiURL, err)
+			}
+			return
+		}
+		given, err := url.Parse(apiURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if made, err := url.Parse(target); err == nil && made.Host != given.Host {
+			t.Fatalf("%q with %q goes to %q", apiURL, endpoint, made.Host)
+		}
+	})
+}
