@@ -51,3 +51,20 @@ func FuzzNames(f *testing.F) {
 		}
 	})
 }
+
+// postmaster.pid while it grows, and when it is something else.
+func FuzzPidFile(f *testing.F) {
+	whole := "4711\n/data\n1927958706\n5432\n/tmp\n127.0.0.1\n  5432001    131072\nready   \n"
+	for i := 0; i <= len(whole); i += 7 {
+		f.Add(whole[:i])
+	}
+	for _, s := range []string{"-4711\n", "0\n", "-9223372036854775808\n", "99999999999\n", "x\n", "1\n\n99999999999999999999\n-5\n", "\xff"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		p, ok := ParsePIDFile(text)
+		if ok != (p.PID != 0) || p.PID > maxPID || p.PID < -maxPID || strings.Contains(p.Status, "\n") {
+			t.Fatalf("%q: %+v, %v", text, p, ok)
+		}
+	})
+}
