@@ -147,7 +147,7 @@ func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.O
 	l.hold(ctx, lease)
 	l.Meter.Renewed(l.Clock.Now().Sub(asked))
 	if status != nil {
-		l.writeStatus(ctx, *status)
+		l.writeStatus(ctx, *status, in.Cluster.Status.Raw)
 	}
 	return ha.Done
 }
@@ -163,13 +163,11 @@ func (l *Loop) hold(ctx context.Context, lease dcs.Lease) {
 	l.Server.Hold(ctx, lease.Deadline(), lease.TTL)
 }
 
-func (l *Loop) writeStatus(ctx context.Context, s dcs.Status) {
-	text := dcs.EncodeStatus(s)
-	if string(text) == l.lastStatus {
-		return
-	}
-	if l.apply(ctx, dcs.Write{Key: dcs.KeyStatus, Value: text, Guard: dcs.Guard{Leader: true}}) == ha.Done {
-		l.lastStatus = string(text)
+// writeStatus publishes where the leader is, unless the key says so already:
+// by what was read, not by what we wrote, which somebody may have overwritten.
+func (l *Loop) writeStatus(ctx context.Context, s dcs.Status, read string) {
+	if text := dcs.EncodeStatus(s); string(text) != read {
+		l.apply(ctx, dcs.Write{Key: dcs.KeyStatus, Value: text, Guard: dcs.Guard{Leader: true}})
 	}
 }
 
@@ -232,7 +230,6 @@ func (l *Loop) finalStatus(in *ha.Input, optime dcs.LSN) []dcs.Write {
 	}
 	s := in.Cluster.Status
 	s.Optime = max(optime, s.Optime)
-	l.lastStatus = ""
 	return []dcs.Write{{Key: dcs.KeyStatus, Value: dcs.EncodeStatus(s)}}
 }
 

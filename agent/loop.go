@@ -66,15 +66,14 @@ type Loop struct {
 	lastMember  []byte // what the member key holds, encoded
 	twins       twinWatch
 	lastLease   dcs.LeaseID
-	lastStatus  string
 	requests    requestQueue
 	shutdown    atomic.Int32
 	lastResult  string
 	note        string
 	dcsSeen     time.Time
 	dcsDown     bool
-	lastSaid    map[string]bool
-	floors      string // what sayFloors said
+	floors      string   // what sayFloors said
+	damaged     []string // what the last good view could not read
 	// givenUp: we asked for the end of our leadership and do not know what
 	// became of it; the request may still take effect.
 	givenUp bool
@@ -107,7 +106,7 @@ func NewLoop(o LoopOptions) *Loop {
 	if o.Fine == nil {
 		o.Fine = func(time.Duration) {}
 	}
-	return &Loop{LoopOptions: o, leaderUntil: o.LeaderUntil, settings: o.Settings.Current(), lastSaid: map[string]bool{}}
+	return &Loop{LoopOptions: o, leaderUntil: o.LeaderUntil, settings: o.Settings.Current()}
 }
 
 // Shutdown tells the loop to end in that way. The first call counts.
@@ -297,9 +296,7 @@ func (l *Loop) load(ctx context.Context) *dcs.Cluster {
 	}
 	l.dcsDown = false
 	l.cluster, l.dcsSeen = c, l.Clock.Wall()
-	for _, line := range c.Damaged {
-		l.once("damaged value in the DCS: " + line)
-	}
+	l.sayDamaged(c.Damaged)
 	return c
 }
 
@@ -352,7 +349,7 @@ func (l *Loop) touch(ctx context.Context, in ha.Input, v View) {
 	}
 	data := l.Member(v)
 	encoded := dcs.EncodeMember(data)
-	if bytes.Equal(encoded, l.lastMember) && l.lastLease == l.lease.ID && in.Cluster.Member(l.Self) != nil {
+	if bytes.Equal(encoded, l.lastMember) && l.lastLease == l.lease.ID && stands(in.Cluster.Member(l.Self), l.lastLease, encoded) {
 		return
 	}
 	if err := l.Store.PutMember(tctx, data); err != nil {

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"bytes"
+
 	"pgha/internal/api"
 	"pgha/internal/config"
 	"pgha/internal/dcs"
@@ -54,4 +56,10 @@ func memberData(id identity, v View, o instance.Observation, tags map[string]any
 		d.CheckpointAfterPromote = &no
 	}
 	return d
+}
+
+// stands says whether our member key, as read, is what we would write: under
+// our lease and with the same content. Somebody may have written over it.
+func stands(key *dcs.Member, lease dcs.LeaseID, encoded []byte) bool {
+	return key != nil && key.Lease == lease && bytes.Equal(dcs.EncodeMember(key.MemberData), encoded)
 }

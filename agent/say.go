@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 
 	"pgha/agent/ha"
 	"pgha/internal/logging"
@@ -50,10 +51,13 @@ func (l *Loop) result(in ha.Input, d ha.Decision) {
 	l.Log.Info(text, "reason", d.Reason)
 }
 
-// once says a line the first time only.
-func (l *Loop) once(text string) {
-	if !l.lastSaid[text] {
-		l.lastSaid[text] = true
-		l.Log.Warn(text)
+// sayDamaged warns of each damaged value once, and again when it comes back
+// after it was mended.
+func (l *Loop) sayDamaged(lines []string) {
+	for _, line := range lines {
+		if !slices.Contains(l.damaged, line) {
+			l.Log.Warn("damaged value in the DCS: " + line)
+		}
 	}
+	l.damaged = lines
 }

@@ -63,7 +63,7 @@ func TestResultLines(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l := &Loop{LoopOptions: LoopOptions{Self: "a", Log: log}, lastSaid: map[string]bool{}}
+			l := &Loop{LoopOptions: LoopOptions{Self: "a", Log: log}}
 			l.settings.Pause = tc.pause
 			for _, r := range tc.steps {
 				in := ha.Input{Cluster: owned(tc.owner)}
@@ -89,7 +89,7 @@ func TestSaysOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &Loop{LoopOptions: LoopOptions{Log: log}, lastSaid: map[string]bool{}}
+	l := &Loop{LoopOptions: LoopOptions{Log: log}}
 	said := map[string]bool{}
 	for range 2 {
 		l.say(said, ha.Decision{Says: []ha.Line{{Level: ha.Info, Text: "one"}, {Level: ha.Warning, Text: "two"}, {Level: ha.Error, Text: "three"}, {Level: ha.Critical, Text: "four"}}})

@@ -23,7 +23,8 @@ import (
 func (a *agent) openStore(ctx context.Context, local *config.Local) error {
 	dyn := a.settings.Current()
 	store, err := etcd.Open(ctx, etcd.Options{
-		Endpoints: local.Etcd3.Endpoints, UseProxies: local.Etcd3.UseProxies,
+		Endpoints: local.Etcd3.Endpoints, UseProxies: local.Etcd3.UseProxies, EveryAddress: local.Etcd3.EveryAddress,
+		SRV: local.Etcd3.SRV, SRVSuffix: local.Etcd3.SRVSuffix,
 		Username: local.Etcd3.Username, Password: local.Etcd3.Password, PasswordFile: local.Etcd3.PasswordFile,
 		TLS:       tlsconf.Files{CA: local.Etcd3.CACert, Cert: local.Etcd3.Cert, Key: local.Etcd3.Key},
 		Namespace: local.Namespace, Scope: local.Scope, Member: local.Name,
@@ -88,20 +89,32 @@ func (a *agent) waitForDCS(ctx context.Context) (*dcs.Cluster, error) {
 				Remedy: "check etcd3.username, etcd3.password and the permissions of the user's roles on the keys below namespace and scope"}
 		}
 		if said.IsZero() || clock.Now().Sub(said) >= waitLog {
-			a.log.Info("waiting on etcd", "err", err)
+			told := []any{"err", err}
+			if h := hint(err); h != "" {
+				told = append(told, "hint", h)
+			}
+			a.log.Info("waiting on etcd", told...)
 			a.notify.say("waiting on etcd: " + err.Error())
 			said = clock.Now()
 		}
 		select {
 		case s := <-a.options.Signals:
 			if s != syscall.SIGHUP {
-				return nil, &ExitError{Code: exitUnreachable, Err: fmt.Errorf("told to stop (%s) while etcd could not be reached: %w", s, err)}
+				return nil, &ExitError{Code: exitUnreachable, Err: fmt.Errorf("told to stop (%s) while etcd could not be reached: %w", s, err), Remedy: hint(err)}
 			}
 		case <-ctx.Done():
 			return nil, &ExitError{Code: exitFailed, Err: ctx.Err()}
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+// hint is what an error of the store knows of its remedy; empty: nothing.
+func hint(err error) string {
+	if h := interface{ Hint() string }(nil); errors.As(err, &h) {
+		return h.Hint()
+	}
+	return ""
 }
 
 // refuseTwin: a member key with our name whose address answers HTTP is a

@@ -20,15 +20,12 @@ func production() outside {
 // Nothing is connected before the first request.
 func openStore(ctx context.Context, local *config.Local, scope string) (ctl.Store, error) {
 	e := local.Etcd3
-	if len(e.Endpoints) == 0 {
-		return nil, &ctl.Error{Text: "etcd3.srv is not supported: list the servers under etcd3.hosts"}
-	}
 	namespace := local.Namespace
 	if namespace == "" {
 		namespace = "/service"
 	}
 	store, err := etcd.Open(ctx, etcd.Options{
-		Endpoints: e.Endpoints, UseProxies: e.UseProxies,
+		Endpoints: e.Endpoints, UseProxies: e.UseProxies, EveryAddress: e.EveryAddress, SRV: e.SRV, SRVSuffix: e.SRVSuffix,
 		Username: e.Username, Password: e.Password, PasswordFile: e.PasswordFile,
 		TLS:       tlsconf.Files{CA: e.CACert, Cert: e.Cert, Key: e.Key},
 		Namespace: namespace, Scope: scope,

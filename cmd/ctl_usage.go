@@ -41,6 +41,9 @@ func reportCtl(w io.Writer, cmd *cobra.Command, err error) int {
 		fmt.Fprintln(w, "Aborted!")
 	default:
 		fmt.Fprintf(w, "Error: %v\n", err)
+		if h := hinted(nil); errors.As(err, &h) && h.Hint() != "" {
+			fmt.Fprintf(w, "Hint: %s\n", h.Hint())
+		}
 	}
 	return exitFailed
 }

@@ -166,3 +166,20 @@ func TestPromptEndsWithContext(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Times on the command line: an instant with a zone, or a refusal.
+func FuzzWhen(f *testing.F) {
+	for _, s := range []string{"now", "10:00", "2031-02-03T10:00", "T10:00", "2031-02-03 10:00+00", "", "-", "24:00", "10:00Z"} {
+		f.Add(s)
+	}
+	now := time.Date(2031, 3, 30, 1, 30, 0, 0, time.FixedZone("", 3600))
+	f.Fuzz(func(t *testing.T, text string) {
+		at, err := parseWhen(text, now)
+		if err != nil && !at.IsZero() {
+			t.Fatalf("%q: %v with %v", text, at, err)
+		}
+		if err == nil && !at.IsZero() && isoTime(at) == "" {
+			t.Fatalf("%q: %v cannot be written", text, at)
+		}
+	})
+}

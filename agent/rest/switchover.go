@@ -85,6 +85,9 @@ func parseWish(body config.Document, asked action, paused bool, now time.Time) (
 	}
 	scheduled := values["scheduled_at"] != nil && values["scheduled_at"] != "" && values["scheduled_at"] != false
 	switch {
+	case !isName(values["leader"]) || !isName(values["candidate"]) || !isName(values["member"]):
+		// Read as absent, a candidate of 17 would be "any member".
+		return w, refuseText(http.StatusBadRequest, "leader and candidate should be names of members")
 	case asked == failover && w.candidate == "":
 		return w, refuseText(http.StatusBadRequest, "Failover could be performed only to a specific candidate")
 	case asked == switchover && w.leader == "":
@@ -111,6 +114,12 @@ func parseWish(body config.Document, asked action, paused bool, now time.Time) (
 		}
 	}
 	return w, nil
+}
+
+// isName says whether a body's value can name a member, or says that none is named.
+func isName(v any) bool {
+	_, text := v.(string)
+	return text || v == nil
 }
 
 // refuseNow makes the checks 8 to 13, which compare the wish with the

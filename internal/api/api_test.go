@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -155,6 +158,37 @@ func TestOnlyConnectingIsRepeated(t *testing.T) {
 	}
 }
 
+// A machine that is off answers no connection: all tries together take the
+// time given for connecting (contract: ctl.md section 10 item 2).
+func TestConnectingIsBounded(t *testing.T) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(name.(*syscall.SockaddrInet4).Port))
+	for { // until the queue is full and connecting meets silence
+		conn, err := net.DialTimeout("tcp", address, 200*time.Millisecond)
+		if err != nil {
+			break
+		}
+		defer conn.Close()
+	}
+	c := NewClient(ClientOptions{ConnectTimeout: 300 * time.Millisecond, ConnectRetries: 3, Timeout: time.Minute})
+	began := time.Now()
+	_, err = c.Do(t.Context(), http.MethodGet, "http://"+address, "patroni", nil)
+	if took := time.Since(began); err == nil || took > 5*time.Second {
+		t.Errorf("after %v: %v", took, err)
+	}
+}
+
 func member(name, url string) dcs.Member {
 	return dcs.Member{Name: name, MemberData: dcs.MemberData{APIURL: url}}
 }
@@ -237,4 +271,50 @@ func TestPostFailsafe(t *testing.T) {
 	if a := c.PostFailsafe(context.Background(), "db2", gone.String(), body); a.Accepted || a.Refused || a.Err == nil {
 		t.Errorf("%+v", a)
 	}
+}
+
+// Times that operators write: what is read with a zone and written for the
+// members is the same instant.
+func FuzzSchedule(f *testing.F) {
+	for _, s := range []string{"2031-02-03T04:05:06+02:00", "20310203 0405 Z", "2031-02-03", "2031-02-03T04:05:06,123456789-0330", "2031-02-30T00:00Z",
+		"2031-02-03T24:00Z", "2031-02-03T04:05:60Z", "2031-02-03T04:05+99:99", "soon", "2031-02-03T04:05:06 utc", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		at, zoned, err := ParseSchedule(text)
+		if err != nil {
+			if !at.IsZero() || zoned {
+				t.Fatalf("%q: %v %v with %v", text, at, zoned, err)
+			}
+			return
+		}
+		written := FormatTime(at, 'T')
+		again, zone, err := ParseSchedule(written)
+		if err != nil || !zone || !again.Equal(at.Truncate(time.Microsecond)) {
+			t.Fatalf("%q is %v, written %q, read %v %v", text, at, written, again, err)
+		}
+	})
+}
+
+// A member's address out of the DCS: a URL of that member, or none.
+func FuzzEndpointURL(f *testing.F) {
+	for _, s := range []string{"http://h:8008/patroni", "https://[::1]:8008", "http://u:p@h/x?y#z", "ftp://h", "//h", "http://", "\x00", "http://h:99999", "http://h%zz", "http://h\n:1/"} {
+		f.Add(s, "switchover")
+	}
+	f.Fuzz(func(t *testing.T, apiURL, endpoint string) {
+		target, err := endpointURL(apiURL, endpoint)
+		if err != nil {
+			if !errors.Is(err, ErrNoURL) {
+				t.Fatalf("%q: %v", apiURL, err)
+			}
+			return
+		}
+		given, err := url.Parse(apiURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if made, err := url.Parse(target); err == nil && made.Host != given.Host {
+			t.Fatalf("%q with %q goes to %q", apiURL, endpoint, made.Host)
+		}
+	})
 }

@@ -37,6 +37,9 @@ type ClientOptions struct {
 	// earlier end. Zero: 10 s. Switching over and restarting take longer: give
 	// them a context with a deadline and use Long.
 	Timeout time.Duration
+	// ConnectTimeout bounds the making of a connection, all tries together.
+	// Zero: Timeout.
+	ConnectTimeout time.Duration
 	// ConnectRetries is how often a connection that could not be made is tried
 	// again at once. A request that was sent is never repeated.
 	ConnectRetries int
@@ -59,11 +62,14 @@ func NewClient(o ClientOptions) *Client {
 	if o.Timeout == 0 {
 		o.Timeout = 10 * time.Second
 	}
-	dialer := &net.Dialer{Timeout: o.Timeout, KeepAlive: 10 * time.Second}
+	if o.ConnectTimeout == 0 {
+		o.ConnectTimeout = o.Timeout
+	}
+	dialer := &net.Dialer{Timeout: o.ConnectTimeout, KeepAlive: 10 * time.Second}
 	kept := &http.Transport{ // no proxy from the environment: members are asked directly
 		DialContext:         dialer.DialContext,
 		TLSClientConfig:     o.TLS,
-		TLSHandshakeTimeout: o.Timeout,
+		TLSHandshakeTimeout: o.ConnectTimeout,
 		MaxIdleConnsPerHost: 2,
 		IdleConnTimeout:     30 * time.Second,
 		DisableCompression:  true,
@@ -96,6 +102,10 @@ func NewPeerClient(ctl config.Ctl, rest config.RestAPI, userAgent string) (*Clie
 	return NewClient(ClientOptions{Username: user, Password: password, TLS: conf, UserAgent: userAgent, Timeout: 2 * time.Second}), nil
 }
 
+// toolConnect is how long an operator's tool tries to connect (contract:
+// ctl.md section 10 item 2).
+const toolConnect = 3 * time.Second
+
 // NewToolClient is the client of ctl and the other tools (contract: ctl.md
 // section 8): certificates are verified with their names, unless insecure
 // (ctl.insecure or -k): then not at all, or with a client certificate of our
@@ -113,7 +123,8 @@ func NewToolClient(ctl config.Ctl, rest config.RestAPI, insecure bool, userAgent
 		return nil, fmt.Errorf("REST client: %w", err)
 	}
 	user, password := credentials(ctl, rest)
-	return NewClient(ClientOptions{Username: user, Password: password, TLS: conf, UserAgent: userAgent, ConnectRetries: 3}), nil
+	return NewClient(ClientOptions{Username: user, Password: password, TLS: conf, UserAgent: userAgent,
+		ConnectTimeout: toolConnect, ConnectRetries: 3}), nil
 }
 
 func clientFiles(ctl config.Ctl, rest config.RestAPI) tlsconf.ClientFiles {
@@ -172,12 +183,13 @@ func (c *Client) do(ctx context.Context, method, apiURL, endpoint string, body a
 	if err != nil {
 		return Answer{}, fmt.Errorf("%s %s: %w", method, target, err)
 	}
+	began := time.Now()
 	for try := 0; ; try++ {
 		answer, err := c.send(ctx, method, target, payload)
 		if err == nil {
 			return answer, nil
 		}
-		if try >= c.opts.ConnectRetries || !notConnected(err) || ctx.Err() != nil {
+		if try >= c.opts.ConnectRetries || !notConnected(err) || ctx.Err() != nil || time.Since(began) >= c.opts.ConnectTimeout {
 			return Answer{}, err // the library's text names method and URL
 		}
 		if c.opts.Retrying != nil {

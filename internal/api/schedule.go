@@ -30,6 +30,10 @@ func ParseSchedule(text string) (at time.Time, zoned bool, err error) {
 		digits := strings.Replace(z[1:], ":", "", 1) + "00"
 		hours, _ := strconv.Atoi(digits[:2])
 		minutes, _ := strconv.Atoi(digits[2:4])
+		if hours > 23 || minutes > 59 {
+			// Written to the DCS, it would be a time that no member can read.
+			return time.Time{}, false, fmt.Errorf("timestamp %q: no such time zone", text)
+		}
 		seconds := hours*3600 + minutes*60
 		if z[0] == '-' {
 			seconds = -seconds

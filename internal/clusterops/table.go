@@ -131,6 +131,6 @@ func Print(w io.Writer, c *dcs.Cluster, l List) error {
 			fmt.Fprintf(&b, " %s: %s\n", r.Name, strings.Join(strings.Fields(r.Note), " "))
 		}
 	}
-	_, err := io.WriteString(w, b.String())
+	_, err := io.WriteString(w, render.Printable(b.String()))
 	return err
 }

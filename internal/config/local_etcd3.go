@@ -22,6 +22,12 @@ func (l *Local) buildEtcd3(n *Node) {
 		Cert:         n.text("cert"),
 		Key:          n.text("key"),
 	}
+	switch e := &l.Etcd3; { // the key may live in the certificate's file, and is nothing without one
+	case e.Cert == "":
+		e.Key = ""
+	case e.Key == "":
+		e.Key = e.Cert
+	}
 	scheme := strings.ToLower(n.text("protocol"))
 	setDefault(&scheme, "http")
 	if scheme != "http" && scheme != "https" {
@@ -36,8 +42,10 @@ func (l *Local) buildEtcd3(n *Node) {
 	switch {
 	case n.text("proxy") != "":
 		l.Etcd3.UseProxies = true
+		l.Etcd3.SRV = ""
 		l.etcdURL("etcd3.proxy", n.text("proxy"))
 	case n.text("url") != "":
+		l.Etcd3.SRV = ""
 		l.etcdURL("etcd3.url", n.text("url"))
 	case len(n.hosts("hosts")) > 0:
 		for _, entry := range n.hosts("hosts") {
@@ -45,6 +53,7 @@ func (l *Local) buildEtcd3(n *Node) {
 		}
 	case n.text("host") != "":
 		l.etcdHost("etcd3.host", scheme, n.text("host"), port, true)
+		l.Etcd3.EveryAddress = !l.Etcd3.UseProxies // which stay as they are written
 	}
 }
 

@@ -112,8 +112,13 @@ func (s Secret) Reveal() string { return string(s) }
 // Etcd3 is section etcd3.
 type Etcd3 struct {
 	// Endpoints are URLs, scheme included, in the order written.
-	Endpoints    []string
+	Endpoints []string
+	// EveryAddress: the endpoint is that of key host, whose name may have
+	// several addresses; each of them counts (http only).
+	EveryAddress bool
 	UseProxies   bool
+	// SRV is the domain whose records are asked before Endpoints are used;
+	// empty with url and proxy, which win.
 	SRV          string
 	SRVSuffix    string
 	Username     string

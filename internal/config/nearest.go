@@ -10,6 +10,9 @@ func nearest(name string, known []string) string {
 		return ""
 	}
 	for _, k := range known {
+		if max(len(k)-len(name), len(name)-len(k)) > bestDistance {
+			continue // no nearer than that; and a foreign key may be a megabyte long
+		}
 		if d := editDistance(strings.ToLower(name), strings.ToLower(k)); d < bestDistance || (d == bestDistance && best == "" && d == 1) {
 			best, bestDistance = k, d
 		}

@@ -4,7 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
+	"pgha/internal/config"
 	"pgha/internal/postgres"
 )
 
@@ -59,8 +64,13 @@ func (c *Cluster) set(kv *KV) {
 	switch kv.Key {
 	case KeyInitialize:
 		c.Initialize = &Initialize{SystemID: postgres.SystemID(kv.Value), Lease: kv.Lease, Revision: kv.Revision}
+		if len(kv.Value) > 0 && !c.Initialize.SystemID.Valid() {
+			err = fmt.Errorf("%s is no system identifier: read as unknown", shown(string(kv.Value)))
+		}
 	case KeyConfig:
-		_, err = object(kv.Value)
+		// By the parser that reads it later: what that one refuses (nested 600
+		// levels deep, 1e999) must count as damaged here, or nobody mends it.
+		_, err = config.ParseDocument(kv.Value)
 		c.Config = &Config{Raw: kv.Value, Valid: err == nil, Revision: kv.Revision}
 		if err != nil {
 			err = fmt.Errorf("read as absent: %w", err)
@@ -71,6 +81,9 @@ func (c *Cluster) set(kv *KV) {
 			break
 		}
 		c.Leader = &Leader{Name: string(kv.Value), Lease: kv.Lease, Revision: kv.Revision}
+		if !plausibleName(c.Leader.Name) {
+			err = fmt.Errorf("names a member that cannot exist, %s: it owns the key all the same; delete the key if it was written by hand", shown(c.Leader.Name))
+		}
 	case KeyStatus:
 		c.Status, err = DecodeStatus(kv.Value)
 		c.Status.Revision = kv.Revision
@@ -94,6 +107,33 @@ func (c *Cluster) set(kv *KV) {
 // damaged notes what could not be understood.
 func (c *Cluster) damaged(k Key, err error) {
 	if err != nil {
-		c.Damaged = append(c.Damaged, fmt.Sprintf("%s: %s", k, err))
+		c.Damaged = append(c.Damaged, fmt.Sprintf("%s: %s", printable(string(k)), err))
 	}
+}
+
+// longestName is far beyond any host name people name members after.
+const longestName = 255
+
+// plausibleName says whether a member could be named like that: people read
+// member names in logs and tables.
+func plausibleName(name string) bool {
+	return len(name) <= longestName && utf8.ValidString(name) &&
+		strings.IndexFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+}
+
+// shown is a foreign text as it may stand in a log line: quoted, and cut.
+func shown(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return strconv.Quote(s)
+	}
+	return fmt.Sprintf("%q... (%d bytes)", s[:most], len(s))
+}
+
+// printable is shown for a text that is fit to be seen as it is, as nearly all are.
+func printable(s string) string {
+	if plausibleName(s) {
+		return s
+	}
+	return shown(s)
 }

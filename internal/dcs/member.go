@@ -179,7 +179,7 @@ func scheduledRestart(v any) (*ScheduledRestart, error) {
 	}
 	at, zoned, ok := ParseTime(text(m["schedule"]))
 	if !ok || !zoned {
-		return nil, fmt.Errorf("scheduled_restart ignored: schedule %q is no time with a zone", text(m["schedule"]))
+		return nil, fmt.Errorf("scheduled_restart ignored: schedule %s is no time with a zone", shown(text(m["schedule"])))
 	}
 	seconds, _ := integer(m["timeout"])
 	if seconds < 0 || seconds > math.MaxInt64/int64(time.Second) {

@@ -118,7 +118,8 @@ type Store interface {
 	PutMember(ctx context.Context, data MemberData) error
 
 	// AcquireLeader renews the lease and creates the leader key with it.
-	// Errors: ErrConflict when the key exists, whoever owns it; ErrUnavailable,
+	// Errors: ErrConflict when the key exists, whoever owns it (an empty key
+	// is nobody's, and taken); ErrUnavailable,
 	// ErrUnknownOutcome (it may be ours), ErrDenied.
 	AcquireLeader(ctx context.Context) (Lease, error)
 

@@ -47,20 +47,23 @@ func DecodeStatus(raw []byte) (Status, error) {
 		}
 	}
 	if names, ok := unquoted(m["retain_slots"]).([]any); ok {
-		s.RetainSlots = texts(names)
+		s.RetainSlots, err = slotNames(names)
 	}
-	return s, nil
+	return s, err
 }
 
-// texts returns the non-empty strings among the values; nil when there are none.
-func texts(values []any) []string {
-	var out []string
+// slotNames returns the names that PostgreSQL accepts; nil when there are
+// none. Slots are made of them: each other one would be refused again and
+// again on every member.
+func slotNames(values []any) (names []string, damage error) {
 	for _, v := range values {
-		if s := text(v); s != "" {
-			out = append(out, s)
+		if name := text(v); postgres.ValidSlotName(name) {
+			names = append(names, name)
+		} else {
+			damage = fmt.Errorf("retain_slots: %s left out: it is no slot's name", shown(scalar(v)))
 		}
 	}
-	return out
+	return names, damage
 }
 
 // EncodeFailover writes a failover request; nil, and a request that names
@@ -101,7 +104,7 @@ func DecodeFailover(raw []byte) (*Failover, error) {
 	if at := m["scheduled_at"]; config.Truthy(at) {
 		var zoned bool
 		if f.ScheduledAt, zoned, ok = ParseTime(text(at)); !ok {
-			return nil, fmt.Errorf("read as no request: scheduled_at %q is no time", scalar(at))
+			return nil, fmt.Errorf("read as no request: scheduled_at %s is no time", shown(scalar(at)))
 		}
 		f.NoZone = !zoned
 	}
@@ -159,7 +162,7 @@ func DecodeSync(raw []byte) (Sync, error) {
 	if q := m["quorum"]; q != nil {
 		n, ok := integer(q)
 		if !ok || n < 0 || n > math.MaxInt32 {
-			return Sync{}, fmt.Errorf("read as empty: quorum %q is no number", scalar(q))
+			return Sync{}, fmt.Errorf("read as empty: quorum %s is no number", shown(scalar(q)))
 		}
 		s.Quorum = int(n)
 	}

@@ -156,7 +156,34 @@ func TestLifeOfOneServer(t *testing.T) {
 	}
 	t.Run("pending restart", func(t *testing.T) { pendingRestart(t, n) })
 	t.Run("stop", func(t *testing.T) { stopReports(t, n) })
+	t.Run("stop on a disk that hangs", func(t *testing.T) { stopOnHungDisk(t, n) })
 	t.Run("crash", func(t *testing.T) { crash(t, n) })
+}
+
+// stopOnHungDisk: a file of the data directory never answers (a pipe without a
+// writer holds its readers as a hung disk does); PostgreSQL is told to stop
+// all the same, and killed when it does not. It leaves the server running again.
+func stopOnHungDisk(t *testing.T, n *node) {
+	pidFile := filepath.Join(n.dataDir(), "postmaster.pid")
+	pipe := filepath.Join(t.TempDir(), "pipe") // a name that the postmaster does not remove
+	must(t, syscall.Mkfifo(pipe, 0o666))
+	must(t, os.Remove(pidFile))
+	must(t, os.Symlink(pipe, pidFile))
+	p, running := n.findPostmaster()
+	if !running {
+		t.Fatal("no server to stop")
+	}
+	// The postmaster reads that file as well, and hangs: it is killed.
+	err := n.Stop(within(t, 30*time.Second), StopOptions{Mode: StopFast, Timeout: time.Second})
+	// Let the readers go.
+	writer, openErr := os.OpenFile(pipe, os.O_RDWR, 0)
+	must(t, openErr)
+	must(t, writer.Close())
+	if err != nil || p.alive() {
+		t.Fatalf("stop: %v, the postmaster is alive: %v", err, p.alive())
+	}
+	os.Remove(pidFile)
+	n.start(StartOptions{Role: postgres.RolePrimary})
 }
 
 func pendingRestart(t *testing.T, n *node) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"pgha/internal/postgres"
 )
 
 // process identifies a process beyond its pid, which the kernel reuses.
@@ -186,23 +188,11 @@ func readPidFile(dir string) (pidFile, error) {
 	if err != nil {
 		return pidFile{}, err
 	}
-	lines := strings.Split(string(b), "\n")
-	line := func(i int) string {
-		if i < len(lines) {
-			return strings.TrimSpace(lines[i])
-		}
-		return ""
-	}
-	var f pidFile
-	if f.pid, err = strconv.Atoi(line(0)); err != nil || f.pid == 0 {
+	f, ok := postgres.ParsePIDFile(string(b))
+	if !ok {
 		return pidFile{}, fmt.Errorf("read %s: no pid in the first line", filepath.Join(dir, "postmaster.pid"))
 	}
-	if sec, err := strconv.ParseInt(line(2), 10, 64); err == nil {
-		f.start = time.Unix(sec, 0)
-	}
-	f.port, _ = strconv.Atoi(line(3))
-	f.socketDir, f.listen, f.status = line(4), line(5), line(7)
-	return f, nil
+	return pidFile{pid: f.PID, start: f.Start, port: f.Port, socketDir: f.SocketDir, listen: f.Listen, status: f.Status}, nil
 }
 
 // postmasterOf decides whether the process a pid file names is the server of

@@ -56,7 +56,8 @@ func (s *Server) Stop(ctx context.Context, o StopOptions) error {
 		s.stopState(o, postgres.StateStopped)
 		return nil
 	}
-	if f, err := readPidFile(s.dataDir()); err == nil && f.pid < 0 {
+	dir := s.dataDir()
+	if f, _ := look(ctx, func() (f pidFile) { f, _ = readPidFile(dir); return f }); f.pid < 0 {
 		s.stopState(o, postgres.StateStopFailed)
 		return fmt.Errorf("%w: process %d is a single-user server", ErrStopFailed, p.pid)
 	}
@@ -69,7 +70,7 @@ func (s *Server) Stop(ctx context.Context, o StopOptions) error {
 	s.beforeStop(ctx, o)
 	w.clients = s.clientBackends(p)
 	s.closeSessions()
-	w.key, _ = peekControl(s.dataDir())
+	w.key, w.deaf = w.control(ctx)
 	if err := s.signalStop(ctx, p, o.Mode); err != nil {
 		s.stopState(o, postgres.StateStopFailed)
 		return err
@@ -129,6 +130,7 @@ type stopWatch struct {
 	clients []process  // sessions alive when the signal was sent
 	key     controlKey // pg_control's beginning as last looked at
 	isSafe  bool
+	deaf    bool          // the data directory does not answer: pg_control is not looked at any more
 	seen    bool          // OnShutDown has been called, or never will be
 	done    chan struct{} // OnShutDown has returned
 }
@@ -191,13 +193,48 @@ func (w *stopWatch) clientsGone() bool {
 	return true
 }
 
+// diskPatience is how long a stop waits for a file. A hung disk holds readers
+// in the kernel, where no context reaches; PostgreSQL has to be told to stop,
+// and killed when it does not, all the same.
+const diskPatience = 2 * time.Second
+
+// look runs f, which reads files, and waits for it at most diskPatience. ok is
+// false when it did not come back: it is left behind.
+func look[T any](ctx context.Context, f func() T) (value T, ok bool) {
+	seen := make(chan T, 1)
+	go func() { seen <- f() }()
+	timer := time.NewTimer(diskPatience)
+	defer timer.Stop()
+	select {
+	case value = <-seen:
+		return value, true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return value, false
+}
+
+// control is pg_control's beginning, zero when it cannot be read; deaf says
+// that the disk does not answer.
+func (w *stopWatch) control(ctx context.Context) (key controlKey, deaf bool) {
+	dir := w.s.dataDir()
+	key, ok := look(ctx, func() controlKey {
+		key, err := peekControl(dir)
+		if err != nil {
+			return controlKey{}
+		}
+		return key
+	})
+	return key, !ok
+}
+
 // shutDownSeen looks at pg_control and reports a finished shutdown.
 func (w *stopWatch) shutDownSeen(ctx context.Context) {
-	if w.seen || w.o.OnShutDown == nil {
+	if w.seen || w.deaf || w.o.OnShutDown == nil {
 		return
 	}
-	key, err := peekControl(w.s.dataDir())
-	if err != nil || key == w.key {
+	key, deaf := w.control(ctx)
+	if w.deaf = deaf; deaf || key == (controlKey{}) || key == w.key {
 		return
 	}
 	w.key = key

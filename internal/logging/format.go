@@ -10,8 +10,11 @@ import (
 	"runtime"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"pgha/internal/config"
 )
@@ -121,9 +124,38 @@ func (r record) field(name string, stamp func(time.Time) string) any {
 // sentence is the message with its cause behind it.
 func (r record) sentence() string {
 	if v, ok := r.attr(KeyError); ok {
-		return r.Message + ": " + v.String()
+		return presentable(r.Message + ": " + v.String())
 	}
-	return r.Message
+	return presentable(r.Message)
+}
+
+// longestSentence bounds a line: foreign texts (a member's name, a server's
+// answer) may be of any length.
+const longestSentence = 16 << 10
+
+// presentable is the text without what would confuse a terminal or a log
+// collector: control characters are escaped (but not line breaks and tabs:
+// output of PostgreSQL has them), and what is too long is cut.
+func presentable(text string) string {
+	if n := len(text); n > longestSentence {
+		text = fmt.Sprintf("%s... (%d bytes)", text[:longestSentence], n)
+	}
+	odd := func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' || r == utf8.RuneError }
+	if strings.IndexFunc(text, odd) < 0 {
+		return text
+	}
+	var b strings.Builder
+	for i, r := range text {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(text[i:], string(utf8.RuneError)):
+			fmt.Fprintf(&b, `\x%02x`, text[i])
+		case odd(r):
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 func (r record) source(name string) any {

@@ -267,3 +267,17 @@ func TestStrftime(t *testing.T) {
 		}
 	}
 }
+
+// Foreign texts (a member's name in the DCS, a server's answer) reach neither
+// the terminal as they are nor the log whole.
+func TestForeignTextsInALine(t *testing.T) {
+	got := logged(t, config.Log{Format: "%(message)s"}, func(l *slog.Logger) {
+		l.Info("Lock owner: \x1b[2J\xff\x00é")
+		l.Warn("output", "err", errors.New("line 1\n\tline 2"))
+		l.Warn(strings.Repeat("x", 1<<20))
+	})
+	want := "Lock owner: \\x1b[2J\\xff\\x00é\noutput: line 1\n\tline 2\n"
+	if !strings.HasPrefix(got, want) || len(got) > 20<<10 || !strings.HasSuffix(got, "x... (1048576 bytes)\n") {
+		t.Errorf("%d bytes: %.200q", len(got), got)
+	}
+}

@@ -2,7 +2,9 @@ package render
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/olekukonko/tablewriter"
 	"github.com/olekukonko/tablewriter/renderer"
@@ -45,8 +47,26 @@ func pretty(t Table, format Format) (string, error) {
 	if len(rows) == 0 {
 		lines = append(lines[:3], lines[4:]...)
 	}
-	lines[0] = overlay(lines[0], t.Title)
+	lines[0] = overlay(lines[0], Printable(t.Title))
 	return strings.Join(lines, "\n"), nil
+}
+
+// Printable escapes control characters but line breaks and tabs: names and
+// texts out of the DCS or a database are shown to a person's terminal.
+func Printable(text string) string {
+	odd := func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }
+	if strings.IndexFunc(text, odd) < 0 {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if odd(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // overlay writes the title over the border, right after its first corner.
@@ -77,7 +97,7 @@ func visible(t Table, format Format) (heading []string, align []tw.Align, rows [
 		var cells []string
 		for i, v := range row {
 			if !t.Columns[i].MachineOnly {
-				cells = append(cells, cellText(v, format, t.NullText))
+				cells = append(cells, Printable(cellText(v, format, t.NullText)))
 			}
 		}
 		rows = append(rows, cells)

@@ -3,6 +3,8 @@ package render
 import (
 	"strings"
 	"testing"
+
+	"pgha/internal/config"
 )
 
 func shop() Table {
@@ -90,4 +92,36 @@ func TestWrite(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What stands in a cell reaches no terminal as a command to it.
+func TestControlCharactersAreShown(t *testing.T) {
+	table := Table{Title: "a\x1b]0;x\a", Columns: []Column{{Title: "Member"}}, Rows: [][]any{{"\x1b[2Jred\r\u009b"}}}
+	var b strings.Builder
+	if err := Write(&b, Pretty, table); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(b.String(), "\x1b\r\a\u009b") || !strings.Contains(b.String(), `\x1b[2Jred\r\u009b`) {
+		t.Errorf("got %q", b.String())
+	}
+}
+
+// What is printed as YAML (show-config, edit-config) is read back as the same
+// document, by the parser that reads people's edits.
+func FuzzYAMLRoundTrip(f *testing.F) {
+	for _, s := range []string{`{"a":"on","b":"15","c":"1:30","d":"0777","e":"~","f":" x ","g":"a: b","h":"# c","i":"\u0085\u2028\ufeff","j":""}`,
+		`{"":[],"x":{},"y":[[],{}],"z":[{"a":[1,2.5,null,true]}],"long":"` + strings.Repeat("word ", 100) + `"}`, `{"a":"line\nline\n","b":"\ttab","c":"'\"","d":"-","e":"?","f":"*a","g":1e300}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		doc, err := config.ParseDocument(raw)
+		if err != nil {
+			return
+		}
+		text := EncodeYAML(doc.Map())
+		again, err := config.DocumentFromYAML([]byte(text), "f")
+		if err != nil || !again.Equal(doc) {
+			t.Fatalf("%s\nprinted\n%s\nread %s, %v", doc.Compact(), text, again.Compact(), err)
+		}
+	})
 }

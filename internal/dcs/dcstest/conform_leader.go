@@ -21,6 +21,18 @@ func acquire(s *suite) {
 	s.leader(b, "a", l.ID)
 }
 
+// acquireEmpty: a key that names nobody is nobody's.
+func acquireEmpty(s *suite) {
+	a := s.alive("a", longTTL)
+	s.Put(dcs.KeyLeader, "")
+	if c := s.load(a); c.Leader != nil || len(c.Damaged) != 1 {
+		s.Errorf("an empty leader key: leader %+v, damaged %q", c.Leader, c.Damaged)
+	}
+	l, err := a.AcquireLeader(s.ctx)
+	s.must(err)
+	s.leader(a, "a", l.ID)
+}
+
 func race(s *suite) {
 	members := []dcs.Store{s.alive("a", longTTL), s.alive("b", longTTL)}
 	for round := range 10 {

@@ -26,8 +26,8 @@ func damagedValues(s *suite) {
 	}
 	s.Put("unknown/key", "x")
 	c := s.load(st)
-	if len(c.Damaged) != 7 { // initialize is plain text
-		s.Errorf("damaged: %q, want seven remarks", c.Damaged)
+	if len(c.Damaged) != 8 {
+		s.Errorf("damaged: %q, want a remark each", c.Damaged)
 	}
 	if c.Config == nil || c.Config.Valid || c.Config.Revision == 0 || c.FailoverRevision == 0 || c.Sync.Revision == 0 {
 		s.Errorf("damaged keys lost their revisions: %+v", c)

@@ -51,6 +51,7 @@ func Run(t *testing.T, make Factory) {
 		{"keepalive keeps the lease", keepAliveKeeps},
 		{"another ttl is another lease", otherTTL},
 		{"acquire", acquire},
+		{"acquire an empty key", acquireEmpty},
 		{"two members race", race},
 		{"renew writes nothing", renewWritesNothing},
 		{"renew re-attaches after another ttl", reattachOtherTTL},

@@ -191,7 +191,7 @@ func (s *Store) PutMember(ctx context.Context, data dcs.MemberData) error {
 // AcquireLeader implements dcs.Store.
 func (s *Store) AcquireLeader(ctx context.Context) (dcs.Lease, error) {
 	return s.leased(ctx, "AcquireLeader", func(id dcs.LeaseID) error {
-		if e, there := s.memory.keys[dcs.KeyLeader]; there {
+		if e, there := s.memory.keys[dcs.KeyLeader]; there && len(e.value) > 0 {
 			return fmt.Errorf("acquire the leader key: %w: %q holds it", dcs.ErrConflict, e.value)
 		}
 		s.putLeader(id)

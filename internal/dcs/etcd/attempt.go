@@ -42,7 +42,9 @@ func ask[T answer](ctx context.Context, s *Store, call func(context.Context, *en
 	var zero T
 	var last error
 	pause := firstPause
+	began := time.Now()
 	for {
+		s.locate(ctx)
 		r := round(ctx, s, call)
 		if r.err == nil {
 			return r.value, nil
@@ -51,11 +53,11 @@ func ask[T answer](ctx context.Context, s *Store, call func(context.Context, *en
 		if errors.Is(r.err, errLeaseGone) {
 			return zero, r.err
 		}
-		if ctx.Err() != nil || s.closing.Load() || judge(r.err) == refused {
-			return zero, unavailable(last)
+		if ctx.Err() != nil || s.closing.Load() || judge(r.err) == refused || s.hopeless(time.Since(began)) {
+			return zero, s.explain(unavailable(last))
 		}
 		if !sleep(ctx, pause) {
-			return zero, unavailable(last)
+			return zero, s.explain(unavailable(last))
 		}
 		pause = min(2*pause, lastPause)
 	}
@@ -177,7 +179,7 @@ func (s *Store) tooSlow(running map[*endpoint]int, winner *endpoint) {
 func (s *Store) gaveUp(ctx context.Context, e *endpoint, err error) {
 	closedByUs := ctx.Err() == nil && status.Code(err) == codes.Canceled
 	if !closedByUs && !errors.Is(ctx.Err(), context.Canceled) {
-		s.pool.failed(e)
+		s.pool.failedWith(e, reason(err))
 	}
 }
 
@@ -188,17 +190,25 @@ func attempt[T any](ctx context.Context, s *Store, e *endpoint, call func(contex
 	for tokens := 0; ; tokens++ {
 		authed, used, err := s.auth.context(ctx, e)
 		if err != nil {
-			return zero, err
+			return zero, at(e, err)
 		}
 		v, err := call(authed, e)
 		if err == nil || judge(err) != authenticate {
 			return v, err
 		}
 		if !s.auth.renewable(err) || tokens == 2 {
-			return zero, s.auth.denied(err)
+			return zero, at(e, s.auth.denied(err))
 		}
 		s.auth.drop(used)
 	}
+}
+
+// at names the endpoint that denied a request.
+func at(e *endpoint, err error) error {
+	if errors.Is(err, dcs.ErrDenied) {
+		return &DeniedError{URL: e.url, cause: err}
+	}
+	return err
 }
 
 // tell makes a request that must not be made twice: a write. It goes to an

@@ -33,6 +33,7 @@ type endpoint struct {
 	member   uint64 // id of the etcd member behind it; 0 unknown
 	failedAt clock.Instant
 	okAt     clock.Instant
+	reason   string // of the last failure; empty: none since the last answer
 }
 
 func (e *endpoint) kv() pb.KVClient           { return pb.NewKVClient(e.conn.Load()) }
@@ -43,7 +44,8 @@ func (e *endpoint) cluster() pb.ClusterClient { return pb.NewClusterClient(e.con
 
 // dialer makes connections.
 type dialer struct {
-	tls tlsconf.Files
+	tls      tlsconf.Files
+	resolver *net.Resolver // nil: the system's
 
 	// TCP keepalive, nanoseconds (contract: dcs-layout.md section 5).
 	idle, interval atomic.Int64
@@ -121,7 +123,7 @@ func (d *dialer) connect(e *endpoint) (*grpc.ClientConn, error) {
 }
 
 func (d *dialer) dial(ctx context.Context, addr string) (net.Conn, error) {
-	nd := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+	nd := net.Dialer{Resolver: d.resolver, KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: time.Duration(d.idle.Load()), Interval: time.Duration(d.interval.Load()), Count: 3,
 	}}
 	return nd.DialContext(ctx, "tcp", addr)

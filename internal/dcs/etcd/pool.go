@@ -36,22 +36,73 @@ var (
 
 func newPool(urls []string, d *dialer, c clock.Clock) (*pool, error) {
 	p := &pool{dialer: d, clock: c}
-	for _, u := range urls {
-		e, err := d.newEndpoint(strings.TrimSpace(u))
-		if err != nil {
-			return nil, err
-		}
-		if find(p.endpoints, e.url) != nil {
-			_ = e.conn.Load().Close()
-			continue
-		}
-		e.configured = true
-		p.endpoints = append(p.endpoints, e)
-	}
-	if len(p.endpoints) == 0 {
-		return nil, errNoAddress
+	if err := p.configure(urls); err != nil {
+		return nil, err
 	}
 	return p, nil
+}
+
+// configure makes these the endpoints given: those that were and are not any
+// more go, with their connections. Errors: a URL that is none; nothing is
+// changed then.
+func (p *pool) configure(urls []string) error {
+	var fresh []*endpoint
+	for _, u := range urls {
+		e, err := p.dialer.newEndpoint(strings.TrimSpace(u))
+		if err != nil {
+			closeAll(fresh)
+			return err
+		}
+		fresh = append(fresh, e)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var given []*endpoint
+	for _, e := range fresh {
+		known := find(p.endpoints, e.url)
+		if p.closed || known != nil || find(given, e.url) != nil {
+			_ = e.conn.Load().Close()
+			if e = known; e == nil {
+				continue
+			}
+		}
+		if !slices.Contains(given, e) {
+			e.configured = true
+			given = append(given, e)
+		}
+	}
+	for _, e := range p.endpoints {
+		switch {
+		case slices.Contains(given, e):
+		case !e.configured:
+			given = append(given, e)
+		default:
+			p.forget(e)
+		}
+	}
+	p.endpoints = given
+	return nil
+}
+
+// forget closes an endpoint's connection; the caller holds mu.
+func (p *pool) forget(e *endpoint) {
+	_ = e.conn.Load().Close()
+	if p.preferred == e {
+		p.preferred = nil
+	}
+}
+
+func closeAll(list []*endpoint) {
+	for _, e := range list {
+		_ = e.conn.Load().Close()
+	}
+}
+
+// allFailed says whether no endpoint has answered since it failed last.
+func (p *pool) allFailed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !slices.ContainsFunc(p.endpoints, func(e *endpoint) bool { return e.failedAt.IsZero() })
 }
 
 func find(list []*endpoint, url string) *endpoint {
@@ -69,6 +120,9 @@ func (p *pool) order() ([]*endpoint, error) {
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, errClosed
+	}
+	if len(p.endpoints) == 0 {
+		return nil, errNoAddress
 	}
 	list := slices.Clone(p.endpoints)
 	slices.SortStableFunc(list, func(a, b *endpoint) int {
@@ -101,7 +155,7 @@ func (p *pool) answered(e *endpoint, h *pb.ResponseHeader) error {
 	}
 	p.term = h.GetRaftTerm()
 	e.member = h.GetMemberId()
-	e.okAt, e.failedAt = p.clock.Now(), 0
+	e.okAt, e.failedAt, e.reason = p.clock.Now(), 0, ""
 	p.preferred = e
 	return nil
 }
@@ -109,10 +163,17 @@ func (p *pool) answered(e *endpoint, h *pb.ResponseHeader) error {
 // failed notes that the endpoint did not answer, or not well, and closes its
 // connection: what else waits on it (the watch above all) moves on at once,
 // and the next attempt does not inherit a connection that may be dead.
-func (p *pool) failed(e *endpoint) {
+func (p *pool) failed(e *endpoint) { p.failedWith(e, textSilent) }
+
+// failedWith is failed with the reason. Silence does not hide an earlier
+// reason that tells more: the end of our own patience looks the same.
+func (p *pool) failedWith(e *endpoint, reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e.failedAt = p.clock.Now()
+	if e.reason == "" || reason != textSilent {
+		e.reason = reason
+	}
 	if p.preferred == e {
 		p.preferred = nil
 	}
@@ -126,6 +187,18 @@ func (p *pool) failed(e *endpoint) {
 	if old := e.conn.Swap(conn); old != nil {
 		_ = old.Close()
 	}
+}
+
+// reasons says why each endpoint that failed last time did.
+func (p *pool) reasons() (list []EndpointError) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.endpoints {
+		if e.reason != "" {
+			list = append(list, EndpointError{e.url, e.reason})
+		}
+	}
+	return list
 }
 
 // fresh returns the preferred endpoint if it answered within the age.
@@ -166,12 +239,8 @@ func (p *pool) merge(members []*pb.Member) (added []string) {
 		}
 	}
 	for _, e := range p.endpoints {
-		if slices.Contains(keep, e) {
-			continue
-		}
-		_ = e.conn.Load().Close()
-		if p.preferred == e {
-			p.preferred = nil
+		if !slices.Contains(keep, e) {
+			p.forget(e)
 		}
 	}
 	p.endpoints = keep

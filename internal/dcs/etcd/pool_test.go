@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -173,4 +174,33 @@ func TestJudge(t *testing.T) {
 	if !leaseGone(status.Error(codes.NotFound, "etcdserver: requested lease not found")) {
 		t.Error("a lease that is gone is not recognised")
 	}
+}
+
+// What a peer port answers to /members.
+func FuzzMembersAnswer(f *testing.F) {
+	for _, s := range []string{`[{"id":1,"peerURLs":["http://a:2380"],"name":"a","clientURLs":["http://a:2379"]}]`, `[]`, `{}`, `[{"clientURLs":null}]`, `[{"isLearner":true,"clientURLs":["x"]}]`, "<html>", `[{"clientURLs":[1]}]`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		urls, err := parseMembers(text)
+		if (err == nil) == (len(urls) == 0) {
+			t.Fatalf("%q: %q, %v", text, urls, err)
+		}
+	})
+}
+
+// Whatever a connection fails with, a person reads one line of it.
+func FuzzReason(f *testing.F) {
+	for _, s := range []string{`connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"`,
+		`context deadline exceeded while waiting for connections to become ready; latest balancer error: last connection error: connection error: desc = "x`, "EOF", `"`, "a\nb", ""} {
+		f.Add(s, uint32(codes.Unavailable))
+		f.Add(s, uint32(codes.DeadlineExceeded))
+	}
+	f.Fuzz(func(t *testing.T, text string, code uint32) {
+		for _, err := range []error{errors.New(text), status.Error(codes.Code(code%17), text)} {
+			if err != nil && strings.ContainsAny(reason(err), "\n\r") {
+				t.Fatalf("%q: %q", text, reason(err))
+			}
+		}
+	})
 }

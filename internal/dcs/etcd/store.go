@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,8 +26,17 @@ import (
 
 // Options says where etcd is, and whose store this is.
 type Options struct {
-	// Endpoints are URLs (http or https), at least one.
+	// Endpoints are URLs (http or https), at least one unless SRV is set.
 	Endpoints []string
+	// SRV is a domain whose SRV records name the endpoints; Endpoints are used
+	// while they name nobody. SRVSuffix is part of the records' names
+	// (contract: config.md 3.2).
+	SRV, SRVSuffix string
+	// EveryAddress: where the name in an http endpoint has several addresses,
+	// each of them is an endpoint.
+	EveryAddress bool
+	// Resolver answers for both. Nil: the system's.
+	Resolver *net.Resolver
 	// UseProxies: the endpoints are all there is; members are not looked up.
 	UseProxies bool
 	// Username is empty where etcd asks for none, or knows us by certificate.
@@ -61,6 +71,8 @@ type Store struct {
 	log    *slog.Logger
 	pool   *pool
 	auth   *auth
+	// locator is nil where Endpoints are all there is to know.
+	locator *locator
 
 	ttl   atomic.Int64 // nanoseconds, as asked for
 	lease leaseState
@@ -95,10 +107,21 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s.lease.turn = make(chan struct{}, 1)
 	s.ttl.Store(int64(o.TTL))
-	d := &dialer{tls: o.TLS}
+	d := &dialer{tls: o.TLS, resolver: o.Resolver}
 	d.set(o.TTL, o.LoopWait, o.RetryTimeout)
+	if err := checkFiles(o.TLS); err != nil {
+		return nil, fmt.Errorf("open etcd: %w", err)
+	}
+	s.locator = newLocator(o)
+	if len(o.Endpoints) == 0 && o.SRV == "" {
+		return nil, fmt.Errorf("open etcd: %w", errNoAddress)
+	}
+	given := o.Endpoints
+	if o.SRV != "" {
+		given = nil // only what the records leave room for
+	}
 	var err error
-	if s.pool, err = newPool(o.Endpoints, d, o.Clock); err != nil {
+	if s.pool, err = newPool(given, d, o.Clock); err != nil {
 		return nil, fmt.Errorf("open etcd: %w", err)
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))

@@ -38,6 +38,10 @@ func read(key []byte) *pb.RequestOp {
 	return &pb.RequestOp{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: key}}}
 }
 
+func nested(t *pb.TxnRequest) *pb.RequestOp {
+	return &pb.RequestOp{Request: &pb.RequestOp_RequestTxn{RequestTxn: t}}
+}
+
 func ops(o ...*pb.RequestOp) []*pb.RequestOp { return o }
 
 // writes turns the writes into guards and operations.

@@ -34,17 +34,23 @@ func (s *Store) PutMember(ctx context.Context, data dcs.MemberData) error {
 	return nil
 }
 
-// AcquireLeader implements dcs.Store.
+// AcquireLeader implements dcs.Store. An empty key (written by hand: no member
+// does that) is nobody's, like an absent one: without a lease it would
+// otherwise keep everybody from leading for ever.
 func (s *Store) AcquireLeader(ctx context.Context) (dcs.Lease, error) {
 	k := s.key(dcs.KeyLeader)
 	l, resp, err := s.leased(ctx, func(id dcs.LeaseID) *pb.TxnRequest {
+		take := put(k, []byte(s.member), id)
 		return &pb.TxnRequest{
 			Compare: []*pb.Compare{absent(k)},
-			Success: ops(put(k, []byte(s.member), id)),
-			Failure: ops(read(k)),
+			Success: ops(take),
+			Failure: ops(nested(&pb.TxnRequest{Compare: []*pb.Compare{valueIs(k, "")}, Success: ops(take), Failure: ops(read(k))})),
 		}
 	})
 	if err == nil && !resp.Succeeded {
+		resp = resp.Responses[0].GetResponseTxn()
+	}
+	if err == nil && !resp.GetSucceeded() {
 		err = fmt.Errorf("%w: %s holds it", dcs.ErrConflict, holder(resp))
 	}
 	if err != nil {

@@ -28,7 +28,8 @@ func TestWrongEtcdPassword(t *testing.T) {
 			m.Configure()
 			rewrite(t, m, b.edit)
 			out, code := runBad(t, m, b)
-			checkRefusal(t, out, code, 2, "etcd", "etcd3.username")
+			checkRefusal(t, out, code, 2, "etcd", "etcd3.username", e.Members[0].ClientURL())
+			ctl(t, m, 1, []string{"list"}, "Error: ", e.Members[0].ClientURL()+": ", "\nHint: check etcd3.username")
 			if _, err := os.Stat(m.DataDir()); err == nil {
 				t.Error("a data directory was made")
 			}
