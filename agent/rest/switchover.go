@@ -2,7 +2,11 @@ package rest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"pgha/internal/api"
@@ -117,10 +121,16 @@ func (s *Server) refuseNow(ctx context.Context, w wish, cluster *dcs.Cluster, co
 	if refusal != nil {
 		return refusal
 	}
-	if anyGood(s.backend.AskPeers(ctx, members)) {
+	unfit, good := unfitness(s.backend.AskPeers(ctx, members))
+	if good {
 		return nil
 	}
-	return refuseText(http.StatusPreconditionFailed, "%s is not possible: no good candidates have been found", w.action)
+	// The reference ends after the first sentence; scripts look for its words.
+	text := fmt.Sprintf("%s is not possible: no good candidates have been found", w.action)
+	if len(unfit) > 0 {
+		text += " (" + strings.Join(unfit, "; ") + ")"
+	}
+	return refuseText(http.StatusPreconditionFailed, "%s", text)
 }
 
 // candidates are the members that could become leader by this wish.
@@ -156,15 +166,34 @@ func (w wish) candidates(cluster *dcs.Cluster, mode config.SyncMode) ([]dcs.Memb
 	return refused("%s is not possible: cluster does not have members except leader", w.action)
 }
 
-// anyGood says whether one of them answered and may become leader. How far
-// behind it is the leader looks at, before it demotes itself.
-func anyGood(peers []api.PeerStatus) bool {
+// unfitness says whether one of them answered and may become leader, else
+// why each may not. How far behind it is the leader looks at, before it
+// demotes itself.
+func unfitness(peers []api.PeerStatus) (why []string, good bool) {
 	for _, p := range peers {
-		if p.Reachable() && !p.NoFailover() && !p.WatchdogFailed {
-			return true
+		switch {
+		case !p.Reachable():
+			why = append(why, p.Name+": "+p.APIURL+" gives no usable answer: "+shortCause(p.Err))
+		case p.NoFailover():
+			why = append(why, p.Name+": its tags (nofailover, failover_priority) keep it from leading")
+		case p.WatchdogFailed:
+			why = append(why, p.Name+": its watchdog is required and does not work")
+		default:
+			return nil, true
 		}
 	}
-	return false
+	return why, false
+}
+
+// shortCause is an error on one line, without the address it repeats.
+func shortCause(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "none in time"
+	}
+	if asked := new(url.Error); errors.As(err, &asked) {
+		err = asked.Err
+	}
+	return strings.Join(strings.Fields(err.Error()), " ")
 }
 
 func (s *Server) writeWish(ctx context.Context, w wish) error {

@@ -125,8 +125,8 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
-// TestAnyGood is check 13.
-func TestAnyGood(t *testing.T) {
+// TestUnfitness is check 13.
+func TestUnfitness(t *testing.T) {
 	for _, tc := range []struct {
 		peer api.PeerStatus
 		want bool
@@ -138,8 +138,9 @@ func TestAnyGood(t *testing.T) {
 		{api.PeerStatus{Tags: map[string]any{"failover_priority": 0}}, false},
 		{api.PeerStatus{Tags: map[string]any{"failover_priority": 2}}, true},
 	} {
-		if got := anyGood([]api.PeerStatus{{Err: errors.New("another")}, tc.peer}); got != tc.want {
-			t.Errorf("%+v: %v", tc.peer, got)
+		why, got := unfitness([]api.PeerStatus{{Name: "db2", Err: errors.New("another")}, tc.peer})
+		if got != tc.want || !got && len(why) != 2 {
+			t.Errorf("%+v: %v %q", tc.peer, got, why)
 		}
 	}
 }
@@ -215,7 +216,10 @@ func TestSwitchoverRefusals(t *testing.T) {
 		text       string
 	}{
 		{"wrong leader", `{"leader": "db2"}`, nil, 412, "leader name does not match"},
-		{"nobody good", `{"leader": "db1"}`, func(a *testAgent) { a.peers = nil }, 412, "switchover is not possible: no good candidates have been found"},
+		{"nobody good", `{"leader": "db1"}`, func(a *testAgent) { a.peers = nil }, 412, "switchover is not possible: no good candidates have been found (db2:  gives no usable answer: not asked to answer)"},
+		{"nobody good, and why", `{"leader": "db1"}`, func(a *testAgent) {
+			a.peers = []api.PeerStatus{{Name: "db2", Tags: map[string]any{"nofailover": true}}}
+		}, 412, "switchover is not possible: no good candidates have been found (db2: its tags (nofailover, failover_priority) keep it from leading)"},
 		{"key not written", `{"leader": "db1"}`, func(a *testAgent) { a.do = func(Request) Result { return Result{Err: dcs.ErrUnavailable} } }, 503, "failed to write failover key into DCS"},
 		{"DCS lost", `{"leader": "db1"}`, func(a *testAgent) { a.dcsErr = dcs.ErrUnavailable }, 503, "DCS is not accessible"},
 		{"scheduled is not compared", `{"leader": "nobody", "scheduled_at": "2131-01-01T00:00+00:00"}`, nil, 202, "Switchover scheduled"},
