@@ -37,6 +37,9 @@ func memberDocument(c *dcs.Cluster, m *dcs.Member, conf *config.Dynamic) *api.Ob
 	leads := c.Leader != nil && c.Leader.Name == m.Name
 	role := memberRole(c, m, conf, leads)
 	state := string(m.State)
+	if m.State == postgres.StateUnknown {
+		state = "" // the key has none
+	}
 	if role != "leader" && m.ReplicationState != "" {
 		state = m.ReplicationState
 	}

@@ -72,10 +72,11 @@ func TestClusterDocument(t *testing.T) {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 
-	c.Members = []dcs.Member{{Name: "db3", MemberData: dcs.MemberData{APIURL: "http://192.0.2.13:8008/patroni", ConnURL: "postgres://192.0.2.13:5432/postgres", State: postgres.StateStopped}}}
+	c.Members = []dcs.Member{{Name: "db3", MemberData: dcs.MemberData{APIURL: "http://192.0.2.13:8008/patroni", ConnURL: "postgres://192.0.2.13:5432/postgres", State: postgres.StateStopped}},
+		{Name: "db4", MemberData: dcs.MemberData{State: postgres.StateUnknown}}} // a key without state and addresses
 	c.Config.Raw = []byte(`{"pause": true}`) // newer than the configuration in force
 	c.Failover = &dcs.Failover{Leader: "db1", Candidate: "db2", ScheduledAt: time.Date(2031, 1, 1, 10, 0, 0, 0, time.FixedZone("", 7200))}
-	want = `{"members": [{"name": "db3", "role": "replica", "state": "stopped", "api_url": "http://192.0.2.13:8008/patroni", "host": "192.0.2.13", "port": 5432, "receive_lsn": "unknown", "receive_lag": "unknown", "replay_lsn": "unknown", "replay_lag": "unknown", "lsn": "unknown", "lag": "unknown"}], "pause": true, "scheduled_switchover": {"at": "2031-01-01T10:00:00+02:00", "from": "db1", "to": "db2"}, "scope": "shop"}`
+	want = `{"members": [{"name": "db3", "role": "replica", "state": "stopped", "api_url": "http://192.0.2.13:8008/patroni", "host": "192.0.2.13", "port": 5432, "receive_lsn": "unknown", "receive_lag": "unknown", "replay_lsn": "unknown", "replay_lag": "unknown", "lsn": "unknown", "lag": "unknown"}, {"name": "db4", "role": "replica", "state": "", "api_url": null, "receive_lsn": "unknown", "receive_lag": "unknown", "replay_lsn": "unknown", "replay_lag": "unknown", "lsn": "unknown", "lag": "unknown"}], "pause": true, "scheduled_switchover": {"at": "2031-01-01T10:00:00+02:00", "from": "db1", "to": "db2"}, "scope": "shop"}`
 	if got := text(clusterDocument(c, &conf, "shop")); got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}

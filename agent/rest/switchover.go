@@ -2,8 +2,10 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -202,7 +204,7 @@ func (y yardstick) noGood(peers []api.PeerStatus) string {
 func (y yardstick) unfit(p api.PeerStatus) string {
 	switch {
 	case !p.Reachable():
-		return "not reachable"
+		return "not reachable: " + shortCause(p.Err)
 	case p.NoFailover():
 		return "nofailover"
 	case p.WatchdogFailed:
@@ -232,6 +234,17 @@ func bytesText(n int64) string {
 		}
 	}
 	return fmt.Sprintf("%d B", n)
+}
+
+// shortCause is an error on one line, without the address it repeats.
+func shortCause(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "none in time"
+	}
+	if asked := new(url.Error); errors.As(err, &asked) {
+		err = asked.Err
+	}
+	return strings.Join(strings.Fields(err.Error()), " ")
 }
 
 func (s *Server) writeWish(ctx context.Context, w wish) error {

@@ -142,7 +142,7 @@ func TestUnfit(t *testing.T) {
 		want   string
 	}{
 		{switchover, leader, good(nil), ""},
-		{switchover, leader, api.PeerStatus{Name: "b", Err: errors.New("refused")}, "not reachable"},
+		{switchover, leader, api.PeerStatus{Name: "b", Err: errors.New("refused")}, "not reachable: refused"},
 		{switchover, leader, good(func(p *api.PeerStatus) { p.WatchdogFailed = true }), "watchdog failed"},
 		{switchover, leader, good(func(p *api.PeerStatus) { p.Tags = map[string]any{"nofailover": true} }), "nofailover"},
 		{switchover, leader, good(func(p *api.PeerStatus) { p.Tags = map[string]any{"failover_priority": 0} }), "nofailover"},
@@ -165,7 +165,7 @@ func TestUnfit(t *testing.T) {
 		}
 		want := ""
 		if tc.want != "" {
-			want = "c: not reachable; b: " + tc.want
+			want = "c: not reachable: another; b: " + tc.want
 		}
 		if got := y.noGood([]api.PeerStatus{{Name: "c", Err: errors.New("another")}, tc.peer}); got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -244,7 +244,7 @@ func TestSwitchoverRefusals(t *testing.T) {
 		text       string
 	}{
 		{"wrong leader", `{"leader": "db2"}`, nil, 412, "leader name does not match"},
-		{"nobody good", `{"leader": "db1"}`, func(a *testAgent) { a.peers = nil }, 412, "switchover is not possible: no good candidates have been found (db2: not reachable)"},
+		{"nobody good", `{"leader": "db1"}`, func(a *testAgent) { a.peers = nil }, 412, "switchover is not possible: no good candidates have been found (db2: not reachable: not asked to answer)"},
 		{"key not written", `{"leader": "db1"}`, func(a *testAgent) { a.do = func(Request) Result { return Result{Err: dcs.ErrUnavailable} } }, 503, "failed to write failover key into DCS"},
 		{"DCS lost", `{"leader": "db1"}`, func(a *testAgent) { a.dcsErr = dcs.ErrUnavailable }, 503, "DCS is not accessible"},
 		{"scheduled is not compared", `{"leader": "nobody", "scheduled_at": "2131-01-01T00:00+00:00"}`, nil, 202, "Switchover scheduled"},

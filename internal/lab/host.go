@@ -30,7 +30,8 @@ func (l *Lab) pickNetwork() {
 		l.t.Log("lab: not root: hosts are loopback addresses, nothing can be cut off")
 		return
 	}
-	n := &network{bridge: l.ID + "-br", prefix: fmt.Sprintf("10.%d.%d", 64+rand.IntN(64), rand.IntN(256))}
+	// Addresses of one width in every run: tables with them can be compared.
+	n := &network{bridge: l.ID + "-br", prefix: fmt.Sprintf("10.%d.%d", 64+rand.IntN(36), 100+rand.IntN(156))}
 	err := errors.Join(
 		run("ip", "link", "add", n.bridge, "type", "bridge"),
 		run("ip", "addr", "add", n.prefix+".254/24", "dev", n.bridge),

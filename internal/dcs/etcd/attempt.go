@@ -122,6 +122,9 @@ func round[T answer](ctx context.Context, s *Store, call func(context.Context, *
 	for {
 		select {
 		case <-timer.C:
+			if ctx.Err() != nil {
+				continue // no time is left to ask in; those under way end now
+			}
 			if next(); asked > len(list) {
 				hedge = max(hedge, min(2*hedge, lastPause))
 			}
