@@ -254,7 +254,11 @@ func (j *job) rewind() ha.JobResult {
 		return failed("the data are damaged")
 	}
 	j.d.half = true
-	if !j.work(m.s.dur(50*time.Millisecond, time.Second)) {
+	half := m.s.dur(50*time.Millisecond, time.Second)
+	if !m.s.opt.Calm && m.s.chance(0.3) { // on real data a rewind is long, and so a likely moment for the agent to die
+		m.s.after(half/2, func() { m.killAgent(m.s.dur(0, 2*m.s.shape.ttl)) })
+	}
+	if !j.work(half) {
 		return failed("cancelled")
 	}
 	if !from.servesTo(m) {

@@ -302,10 +302,6 @@ func (s *Server) settleState(o *Observation) {
 	switch {
 	case !o.Alive && o.DataDirErr != nil && o.DataDir == DataDirUnknown && s.postmaster == (process{}):
 		// Nothing is known: keep what was.
-	case !o.Alive && s.dyn.Pause && (s.state == postgres.StateStarting || s.state == postgres.StateRunning):
-		// In maintenance mode an operator stops PostgreSQL at will (contract:
-		// ha-behaviour.md 12).
-		s.setState(postgres.StateStopped)
 	case !o.Alive && s.state == postgres.StateStarting:
 		s.setState(postgres.StateStartFailed)
 	case !o.Alive && s.state == postgres.StateRunning:
