@@ -30,6 +30,8 @@ type launcher struct {
 	until clock.Instant  // the leader key is ours until then; zero: not ours
 	armed bool           // the guard holds a deadline
 	pid   int            // the postmaster last started or found; 0: none
+	// promoting: the guard that was found had been told to promote.
+	promoting bool
 	// beside: the guard was put beside a postmaster that it had not started.
 	beside bool
 	ttl    time.Duration
@@ -69,6 +71,7 @@ func (l *launcher) adopt(ctx context.Context) (clock.Instant, error) {
 		l.until, l.ttl, l.armed = state.Deadline, state.TTL, true
 	}
 	l.pid, l.beside = state.PID, state.Protection == client.ProtectionWalk
+	l.promoting = state.Mode != client.Standby
 	return l.until, nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"pgha/internal/config"
 	"pgha/internal/dcs"
 	"pgha/internal/dcs/etcd"
+	"pgha/internal/postgres"
 	"pgha/internal/tlsconf"
 )
 
@@ -147,6 +148,11 @@ func (a *agent) adopt(ctx context.Context) (clock.Instant, error) {
 	found, err := a.inst.Adopt(actx)
 	if err != nil {
 		a.log.Warn("look at the data directory", "err", err)
+	}
+	if found.Running && a.launcher.promoting && a.inst.Role() == postgres.RoleReplica {
+		// An earlier agent asked for it, and it cannot be taken back.
+		a.log.Info("a promotion of PostgreSQL is under way")
+		a.inst.SetRole(postgres.RolePromoted)
 	}
 	if found.Running && a.launcher.guardless() {
 		if err := a.launcher.adoptPostmaster(actx, a.inst); err != nil {

@@ -20,6 +20,9 @@ func following(in Input) Decision {
 		}
 		return demote(in, DemoteImmediateNoLock, Reason{Code: DemotedNoLock})
 	}
+	if becoming(in) {
+		return demote(in, DemoteImmediateNoLock, Reason{Code: DemotedNoLock})
+	}
 	if d, ok := rewindStep(in); ok {
 		return d
 	}

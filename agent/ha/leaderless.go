@@ -95,7 +95,7 @@ func standBack(in Input) Decision {
 	if in.Tags.NoFailover {
 		primary, replica = NotAllowedPrimary, NotAllowed
 	}
-	if in.Local.Primary() {
+	if in.Local.Primary() || becoming(in) {
 		return demote(in, DemoteImmediateNoLock, Reason{Code: primary})
 	}
 	if in.Now.Sub(in.Memory.UnlockedSince) >= keepSourceFor && in.Tried.Follow == FollowNotTried && in.Local.Running() {

@@ -84,6 +84,13 @@ func giveWay(in Input) Decision {
 		saying(Line{Warning, "Releasing the leader key voluntarily because the pre-promote script failed"})
 }
 
+// becoming: a promotion was asked for and is not over. It cannot be taken back
+// but by ending PostgreSQL, so whoever does not hold the key ends it, as a
+// primary would be ended.
+func becoming(in Input) bool {
+	return in.Local.Role == postgres.RolePromoted && in.Local.Running() && in.Job == nil && !in.Settings.Pause
+}
+
 func promotionFailed(in Input) string {
 	if in.Memory.PrePromoteFailed {
 		return "pre_promote failed; see the log"

@@ -60,6 +60,12 @@ func (c *checks) step() {
 		if !m.sure() {
 			continue
 		}
+		if m.db.run.guard.paused {
+			m.pausedAt = c.s.now
+		}
+		if m.pausedAt != 0 && c.s.now.Sub(m.pausedAt) < c.s.shape.retry {
+			continue // it learns only now that the pause, which is outside the promise (rulings 7), is over
+		}
 		if m.db.run.boot && c.s.etcd.leader() == m.name {
 			m.db.run.boot = false
 			c.opened(m.db.run)

@@ -30,6 +30,8 @@ func newControl(a *agentProcess) *control {
 	switch {
 	case d.run != nil && d.run.primary:
 		c.role = postgres.RolePrimary
+	case d.run != nil && d.run.promoting: // its guard says so
+		c.role = postgres.RolePromoted
 	case d.run != nil || d.signal:
 		c.role = postgres.RoleReplica
 	case d.data != ha.DataPresent:

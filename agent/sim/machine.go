@@ -36,6 +36,7 @@ type machine struct {
 	holdUntil  clock.Instant
 	holdTTL    time.Duration
 	holdPaused bool
+	pausedAt   Time // the guard was last seen disarmed for a pause
 	// checkpointAt is when the checkpoint after the last promotion is done.
 	checkpointAt Time
 	stayStopped  bool
