@@ -57,11 +57,11 @@ func (c *checks) step() {
 		if !m.db.run.accepts() {
 			continue
 		}
-		if !m.sure() {
-			continue
-		}
 		if m.db.run.guard.paused {
 			m.pausedAt = c.s.now
+		}
+		if !m.sure() {
+			continue
 		}
 		if m.pausedAt != 0 && c.s.now.Sub(m.pausedAt) < c.s.shape.retry {
 			continue // it learns only now that the pause, which is outside the promise (rulings 7), is over
