@@ -173,10 +173,15 @@ func (l *Loop) writeStatus(ctx context.Context, s dcs.Status, read string) {
 
 // acquire takes the leader key. A running primary is put under the deadline of
 // our lease first: the answer may get lost, and a bootstrap's server has no
-// deadline yet.
+// deadline yet. Without a lease one is granted on the way, which will not end
+// earlier than a TTL from now.
 func (l *Loop) acquire(ctx context.Context, in *ha.Input) ha.Outcome {
-	if until := l.lease.Deadline(); in.Local.Primary() && !l.settings.Pause && until.After(l.Clock.Now()) {
-		l.Server.Hold(ctx, until, l.lease.TTL)
+	if in.Local.Primary() && !l.settings.Pause {
+		now, until, ttl := l.Clock.Now(), l.lease.Deadline(), l.lease.TTL
+		if !until.After(now) {
+			until, ttl = now.Add(l.settings.TTL), l.settings.TTL
+		}
+		l.Server.Hold(ctx, until, ttl)
 	}
 	lease, err := l.Store.AcquireLeader(ctx)
 	out := outcome(err)

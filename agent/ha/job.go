@@ -58,7 +58,7 @@ func lostDuring(in Input, job Job) Decision {
 		progress = progress.saying(Line{Info, "not healthy enough for leader race"})
 	}
 	switch {
-	case job.Canceled && job.Kind == JobPromote:
+	case job.Canceled && job.Kind == JobPromote && job.Phase != PhasePromoting:
 		return rest(in, Reason{Code: LostBeforePromote})
 	case job.Canceled && in.Local.Role == postgres.RolePrimary:
 		return rest(in, Reason{Code: LostDuring, Name: job.Name})
@@ -68,6 +68,10 @@ func lostDuring(in Input, job Job) Decision {
 	switch {
 	case job.Kind == JobPromote && job.Phase != PhasePromoting:
 		return act(in, CancelJob{}, Reason{Code: LostBeforePromote})
+	case job.Kind == JobPromote && !in.unlocked():
+		// It cannot be taken back, and another member leads: no longer waited
+		// for, so that PostgreSQL is ended at once (becoming).
+		return act(in, CancelJob{}, Reason{Code: LostDuring, Name: job.Name})
 	case job.Kind == JobPromote:
 		return progress // not undone here: once it has ended, the next cycle demotes
 	case in.Local.Role == postgres.RolePrimary && (job.Kind == JobRestart || job.Kind == JobStartPrimary):

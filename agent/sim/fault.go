@@ -313,6 +313,9 @@ func (s *Sim) operate(m *machine) {
 	case 6:
 		s.tell("op", "deletes the leader key by hand")
 		s.checks.excuse(2*s.shape.ttl + 10*time.Second)
+		if m := s.machineNamed(leader); m != nil && (m.frozen || m.agent == nil || m.agent.frozen) {
+			s.checks.excuse(10 * time.Minute) // it cannot know before it goes on (rulings 9)
+		}
 		s.etcd.remove(dcs.KeyLeader)
 	}
 }
