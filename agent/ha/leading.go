@@ -88,7 +88,7 @@ func giveWay(in Input) Decision {
 // but by ending PostgreSQL, so whoever does not hold the key ends it, as a
 // primary would be ended.
 func becoming(in Input) bool {
-	return in.Local.Role == postgres.RolePromoted && in.Local.Running() && in.Job == nil && !in.Settings.Pause
+	return in.Local.Role == postgres.RolePromoted && in.Local.Alive && in.Job == nil && !in.Settings.Pause
 }
 
 func promotionFailed(in Input) string {
