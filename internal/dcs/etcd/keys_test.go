@@ -175,23 +175,23 @@ func TestEtcd3Keys(t *testing.T) {
 		{"cert", with(client.CA, client.Cert, client.Key), with(client.CA, foreign.Cert, foreign.Key)},
 		{"key", with(client.CA, client.Cert, client.Key), with(client.CA, client.Cert, foreign.Key)},
 		{"username", "hosts: '" + strings.TrimPrefix(login, "http://") + "', username: app, password: app", "hosts: '" + strings.TrimPrefix(login, "http://") + "', password: app"},
-		{"password", "hosts: '" + strings.TrimPrefix(login, "http://") + "', username: app, password: app", "hosts: '" + strings.TrimPrefix(login, "http://") + "', username: app, password: no"},
+		{"password", "hosts: '" + strings.TrimPrefix(login, "http://") + "', username: app, password: app", "hosts: '" + strings.TrimPrefix(login, "http://") + "', username: app, password: wrong"},
 		{"password_file", "hosts: '" + strings.TrimPrefix(login, "http://") + "', username: app, password_file: " + passwords,
 			"hosts: '" + strings.TrimPrefix(login, "http://") + "', username: app, password_file: " + wrong},
 	} {
 		t.Run("etcd3."+c.key, func(t *testing.T) {
-			load := func(section string) error {
+			load := func(section string, patience time.Duration) error {
 				s, err := fromYAML(t, "scope: keys\nname: a\netcd3: {"+section+"}\n", dns.resolver(), nil)
 				if err != nil {
 					return err
 				}
-				_, err = s.Load(within(t, 3*time.Second))
+				_, err = s.Load(within(t, patience))
 				return err
 			}
-			if err := load(c.right); err != nil {
+			if err := load(c.right, 20*time.Second); err != nil {
 				t.Errorf("%s: %v", c.right, err)
 			}
-			if err := load(c.wrong); err == nil {
+			if err := load(c.wrong, 3*time.Second); err == nil {
 				t.Errorf("an answer with %s", c.wrong)
 			}
 		})
@@ -207,8 +207,8 @@ func TestEtcd3Keys(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.Load(within(t, 5*time.Second)); err != nil {
-				t.Fatal(err)
+			if _, err := s.Load(within(t, 20*time.Second)); err != nil {
+				t.Fatalf("use_proxies: %s: %v", proxies, err)
 			}
 			if proxies == "false" {
 				select {
