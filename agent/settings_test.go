@@ -108,6 +108,66 @@ func TestSettingsKeepWhatIsFixed(t *testing.T) {
 	}
 }
 
+// What a start refuses does not come in by a reload: said, and the old value
+// stays in force (rulings 6).
+func TestReloadRefusesWhatAStartRefuses(t *testing.T) {
+	s, said := testSettings(t, "  use_pg_rewind: true\nwatchdog: {mode: off}\n", `{}`)
+	if err := checkSupported(s.Local()); err != nil {
+		t.Fatal(err)
+	}
+	required := testLocal(t, "  use_pg_rewind: false\nwatchdog: {mode: required, device: /dev/wd}\n")
+	var refused *ExitError
+	if err := checkSupported(required); !errors.As(err, &refused) || refused.Code != exitConfig || refused.Remedy == "" ||
+		!strings.Contains(err.Error(), "patroni.yml:10: watchdog.mode: required") {
+		t.Errorf("at a start: %v", err)
+	}
+	s.Reload(required)
+	if got := s.Local().Watchdog; got.Mode != "off" || got.Device != "/dev/watchdog" {
+		t.Errorf("in force after the reload: %+v", got)
+	}
+	if s.Effective().UsePgRewind {
+		t.Error("the rest of the file is not in force")
+	}
+	if n := strings.Count(said.String(), "watchdog.mode: required: the kernel's watchdog device is not supported yet"); n != 1 ||
+		!strings.Contains(said.String(), "It stays as it was (off)") {
+		t.Errorf("said %d times:\n%s", n, said)
+	}
+	s.Reload(testLocal(t, "watchdog: {mode: automatic}\n"))
+	if got := s.Local().Watchdog.Mode; got != "automatic" {
+		t.Errorf("after the correction: %s", got)
+	}
+}
+
+// A copy of the dynamic configuration that could not be written is written as
+// soon as it can be, though nothing has changed since.
+func TestFailedCacheWriteIsRepeated(t *testing.T) {
+	s, said := testSettings(t, "", `{"ttl":33}`)
+	dir := s.Local().PostgreSQL.DataDir
+	control := filepath.Join(dir, "global", "pg_control")
+	if err := os.MkdirAll(filepath.Dir(control), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(control, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	blocked := filepath.Join(dir, cacheFile)
+	if err := os.MkdirAll(filepath.Join(blocked, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.dirty = true
+	s.Apply(t.Context())
+	if !s.Changed() || !strings.Contains(said.String(), "keep the dynamic configuration beside the data") {
+		t.Fatalf("after a failed write: something to do %v\n%s", s.Changed(), said)
+	}
+	if err := os.RemoveAll(blocked); err != nil {
+		t.Fatal(err)
+	}
+	s.Apply(t.Context())
+	if doc, err := readCache(dir); err != nil || string(doc.Compact()) != `{"ttl":33}` || s.Changed() {
+		t.Errorf("after the next cycle: %s, %v, something to do %v", doc.Compact(), err, s.Changed())
+	}
+}
+
 // A finding about a parameter is said once, and again at a reload.
 func TestSettingsSayFindingsOnce(t *testing.T) {
 	s, said := testSettings(t, "  parameters: {log_statement: everything}\n", `{}`)

@@ -18,19 +18,13 @@ import (
 	"pgha/internal/dcs"
 	"pgha/internal/dcs/etcd"
 	"pgha/internal/postgres"
-	"pgha/internal/tlsconf"
 )
 
 func (a *agent) openStore(ctx context.Context, local *config.Local) error {
 	dyn := a.settings.Current()
-	store, err := etcd.Open(ctx, etcd.Options{
-		Endpoints: local.Etcd3.Endpoints, UseProxies: local.Etcd3.UseProxies, EveryAddress: local.Etcd3.EveryAddress,
-		SRV: local.Etcd3.SRV, SRVSuffix: local.Etcd3.SRVSuffix,
-		Username: local.Etcd3.Username, Password: local.Etcd3.Password, PasswordFile: local.Etcd3.PasswordFile,
-		TLS:       tlsconf.Files{CA: local.Etcd3.CACert, Cert: local.Etcd3.Cert, Key: local.Etcd3.Key},
-		Namespace: local.Namespace, Scope: local.Scope, Member: local.Name,
-		TTL: dyn.TTL, LoopWait: dyn.LoopWait, RetryTimeout: dyn.RetryTimeout, Clock: clock.System{}, Log: a.log,
-	})
+	o := etcd.FromConfig(local)
+	o.TTL, o.LoopWait, o.RetryTimeout, o.Clock, o.Log = dyn.TTL, dyn.LoopWait, dyn.RetryTimeout, clock.System{}, a.log
+	store, err := etcd.Open(ctx, o)
 	if err != nil {
 		return &ExitError{Code: exitConfig, Err: fmt.Errorf("etcd3: %w", err)}
 	}

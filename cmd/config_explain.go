@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -232,7 +233,11 @@ func printExplanations(w io.Writer, rows []config.Explanation) {
 		}
 	}
 	for i, r := range rows {
-		fmt.Fprintf(w, "%-*s  %s\n", width, lines[i], r.Source)
+		source := r.Source
+		if r.Takes == config.AtServerRestart && !slices.Contains([]string{config.SourceIgnored, config.SourceDefault}, source) && !strings.HasPrefix(source, "forced") {
+			source += " (a change needs a PostgreSQL restart)"
+		}
+		fmt.Fprintf(w, "%-*s  %s\n", width, lines[i], source)
 		for _, n := range r.Notes {
 			switch {
 			case n.Value != nil && n.Source != "":

@@ -8,7 +8,6 @@ import (
 	"pgha/ctl"
 	"pgha/internal/config"
 	"pgha/internal/dcs/etcd"
-	"pgha/internal/tlsconf"
 )
 
 // production is the world outside a real process.
@@ -19,18 +18,13 @@ func production() outside {
 // openStore is an operator's view of one scope in etcd: no name, no lease.
 // Nothing is connected before the first request.
 func openStore(ctx context.Context, local *config.Local, scope string) (ctl.Store, error) {
-	e := local.Etcd3
-	namespace := local.Namespace
-	if namespace == "" {
-		namespace = "/service"
+	o := etcd.FromConfig(local)
+	o.Scope, o.Member = scope, ""
+	if o.Namespace == "" {
+		o.Namespace = "/service"
 	}
-	store, err := etcd.Open(ctx, etcd.Options{
-		Endpoints: e.Endpoints, UseProxies: e.UseProxies, EveryAddress: e.EveryAddress, SRV: e.SRV, SRVSuffix: e.SRVSuffix,
-		Username: e.Username, Password: e.Password, PasswordFile: e.PasswordFile,
-		TLS:       tlsconf.Files{CA: e.CACert, Cert: e.Cert, Key: e.Key},
-		Namespace: namespace, Scope: scope,
-		TTL: 30 * time.Second, LoopWait: 10 * time.Second, RetryTimeout: 10 * time.Second, // shape TCP keepalive only
-	})
+	o.TTL, o.LoopWait, o.RetryTimeout = 30*time.Second, 10*time.Second, 10*time.Second // shape TCP keepalive only
+	store, err := etcd.Open(ctx, o)
 	if err != nil {
 		return nil, err // not store: a nil *etcd.Store is no nil Store
 	}

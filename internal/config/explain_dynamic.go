@@ -149,7 +149,12 @@ func (e *explainer) findings() {
 		}
 		e.finding(f, f.Path, lookup(layer, f.Path))
 	}
-	for _, f := range append(contradictions(e.local.root()), e.local.Unsupported()...) {
+	section := []string{"postgresql"}
+	for _, f := range checkSettings(doc.Lookup(section...), section) {
+		e.note(f.Path, lookup(doc, f.Path).Value(), e.inDynamicLayer(f.Path), f.Message)
+	}
+	own := append(contradictions(e.local.root()), checkSettings(e.local.root().Lookup(section...), section)...)
+	for _, f := range append(own, e.local.Unsupported()...) {
 		e.finding(f, f.Path, lookup(e.local.root(), f.Path))
 	}
 }

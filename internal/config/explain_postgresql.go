@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -83,10 +84,7 @@ func (e *explainer) parameters(local, dynamic *Node) {
 	for _, name := range sortedKeys(e.eff.Parameters) {
 		path := "postgresql.parameters." + name
 		_, controlled := controlledGUC(name)
-		takes := takesOfItsEntries // PostgreSQL decides: reload or restart
-		if controlled || ownPlace(name) != "" {
-			takes = AtServerRestart
-		}
+		takes := settingTakes(name)
 		source := SourceDefault
 		_, inRole := role[name]
 		switch {
@@ -149,7 +147,7 @@ func (e *explainer) recovery(local, dynamic *Node) {
 			}
 			break
 		}
-		e.add("postgresql.recovery_conf."+name, e.eff.Recovery[name], source, AtReload)
+		e.add("postgresql.recovery_conf."+name, e.eff.Recovery[name], source, cmp.Or(settingTakes(name), AtReload))
 	}
 }
 

@@ -98,6 +98,7 @@ func LintDynamic(data []byte, name string) []Remark {
 	findings := checkDynamic(root)
 	l.add(LevelWarning, nil, findings...)
 	l.dynamic(root, root, nil)
+	l.add(LevelWarning, root, checkSettings(root.Lookup("postgresql"), []string{"postgresql"})...)
 	return l.sorted()
 }
 
@@ -159,6 +160,10 @@ func (l *linter) local(root *Node) {
 	l.limits(root, localLimits, nil)
 	l.add(LevelWarning, root, contradictions(root)...)
 	l.bootstrap(local)
+	l.add(LevelWarning, root, checkSettings(root.Lookup("postgresql"), []string{"postgresql"})...)
+	for _, above := range [][]string{{"bootstrap", "dcs", "postgresql"}, {"bootstrap", "postgresql"}} {
+		l.add(LevelWarning, root, checkSettings(root.Lookup(above...), above)...)
+	}
 }
 
 // bootstrap checks bootstrap.dcs as the dynamic configuration that it becomes.

@@ -67,6 +67,7 @@ func TestLintCorrectionsHold(t *testing.T) {
 		"postgresql: {parameters: {max_connections: 50}}\n", "bootstrap: {dcs: {ttl: 20, loop_wait: 10, retry_timeout: 8}}\n",
 		"postgresql: {pg_hba: local all all peer}\n", "scope: [a]\n", "name: on\n", "bootstrap: {dcs: {ttl: 30, loop_wait: 0}}\n",
 		"restapi: {cacert: /x, listen: 'a:1', certfile: /c}\n", "postgresql: {parameters: {shared_preload_libraries: [a, b]}}\n",
+		"postgresql: {parameters: {shared_bufers: 1GB}}\n", "bootstrap: {dcs: {postgresql: {parameters: {work_mem: 1kB}}}}\n",
 	}
 	for _, text := range cases {
 		remarks := LintText([]byte(text), "f.yml")

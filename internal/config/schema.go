@@ -39,6 +39,7 @@ const (
 	AtReload          Takes = "reload"
 	AtServerRestart   Takes = "PostgreSQL restart"
 	AtAgentRestart    Takes = "agent restart"
+	AtNewSessions     Takes = "reload, in new sessions"
 	AtBootstrap       Takes = "bootstrap of a new cluster"
 	TakesNever        Takes = "never"
 	takesOfItsEntries Takes = ""

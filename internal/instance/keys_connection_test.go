@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"pgha/internal/config"
 	"pgha/internal/postgres"
 )
 
@@ -106,6 +107,32 @@ func TestAuthenticationKeys(t *testing.T) {
 				t.Errorf("%q: %s, %v", auth, user, err)
 			}
 			closeConn(c)
+		}
+	})
+	// Every way to get there, of every user, in the new place and the old one,
+	// as pg_rewind, pg_basebackup and the standby are told it.
+	t.Run("postgresql.authentication.ssl", func(t *testing.T) {
+		const ways = "sslmode: verify-ca, sslcert: /c, sslkey: /k, sslpassword: 'p w', sslrootcert: /r, sslcrl: /l, sslcrldir: /d, " +
+			"gssencmode: disable, channel_binding: require, sslnegotiation: direct}\n"
+		const want = `host=db1 port=5432 sslmode=verify-ca sslcert=/c sslkey=/k sslpassword=p\ w sslrootcert=/r sslcrl=/l sslcrldir=/d ` +
+			`application_name=a gssencmode=disable channel_binding=require sslnegotiation=direct`
+		src := Source{Host: "db1", Port: "5432", Database: "postgres"}
+		replication := func() config.Credentials { l, _, _ := k.values(); return l.PostgreSQL.Replication }
+		for _, c := range []struct {
+			yaml string
+			cred func() config.Credentials
+		}{
+			{"authentication:\n  rewind: {username: u, " + ways, k.rewindCredentials},
+			{"authentication: null\npg_rewind: {username: u, " + ways + "replication: {username: x}\n", k.rewindCredentials},
+			{"authentication:\n  rewind: null\n  superuser: {username: u, " + ways, k.rewindCredentials}, // falls back
+			{"authentication: null\nsuperuser: {username: u, " + ways + "replication: {username: x}\n", k.rewindCredentials},
+			{"authentication:\n  replication: {username: u, " + ways, replication},
+			{"authentication: null\nreplication: {username: u, " + ways, replication},
+		} {
+			k.use(server+c.yaml, "")
+			if got := k.toolConninfo(src, c.cred(), "", 170000); got != "user=u "+want {
+				t.Errorf("%q:\n%s\nwant\nuser=u %s", c.yaml, got, want)
+			}
 		}
 	})
 	t.Run("postgresql.authentication.replication.ssl", func(t *testing.T) {

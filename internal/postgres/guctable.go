@@ -2,6 +2,7 @@ package postgres
 
 import (
 	_ "embed"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,6 +41,17 @@ func LookupGUC(name string, v Version) (GUC, bool) {
 		}
 	}
 	return GUC{}, false
+}
+
+// GUCNames lists the parameters of all versions in the table as PostgreSQL
+// spells them, sorted.
+func GUCNames() []string {
+	var names []string
+	for _, rules := range gucRules() {
+		names = append(names, rules[0].Name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // versionedGUC is one line of the table.

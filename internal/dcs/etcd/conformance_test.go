@@ -13,6 +13,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
@@ -22,6 +23,7 @@ import (
 	"pgha/internal/dcs"
 	"pgha/internal/dcs/dcstest"
 	"pgha/internal/dcs/etcd"
+	"pgha/internal/tlsconf"
 )
 
 // embedded is the one etcd that all tests of a plain cluster share.
@@ -55,25 +57,32 @@ func TestMain(m *testing.M) {
 // sharedEtcd returns the URL of an etcd inside this process.
 func sharedEtcd(t *testing.T) string {
 	t.Helper()
-	embedded.Do(func() { embedded.url, embedded.stop, embedded.err = startEmbedded() })
+	embedded.Do(func() { embedded.url, embedded.stop, embedded.err = startEmbedded(nil) })
 	if embedded.err != nil {
 		t.Fatal(embedded.err)
 	}
 	return embedded.url
 }
 
-func startEmbedded() (string, func(), error) {
+// startEmbedded starts one member; files: it speaks TLS, and to those alone who
+// show a certificate of the same authority.
+func startEmbedded(files *tlsconf.Files) (string, func(), error) {
 	dir, err := os.MkdirTemp("", "petcd")
 	if err != nil {
 		return "", nil, err
 	}
 	cfg := embed.NewConfig()
 	client, peer := url.URL{Scheme: "http", Host: freeAddress()}, url.URL{Scheme: "http", Host: freeAddress()}
+	if files != nil {
+		client.Scheme = "https"
+		cfg.ClientTLSInfo = transport.TLSInfo{CertFile: files.Cert, KeyFile: files.Key, TrustedCAFile: files.CA, ClientCertAuth: true}
+	}
 	cfg.Dir = filepath.Join(dir, "data")
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peer}, []url.URL{peer}
 	cfg.InitialCluster = cfg.Name + "=" + peer.String()
 	cfg.TickMs, cfg.ElectionMs, cfg.UnsafeNoFsync = 50, 500, true
+	cfg.BcryptCost = 4 // a login costs nothing
 	cfg.LogLevel, cfg.LogOutputs = "error", []string{filepath.Join(dir, "log")}
 	e, err := embed.StartEtcd(cfg)
 	if err != nil {
