@@ -69,6 +69,10 @@ func (l *Lab) NewCluster(e *Etcd, o Options) *Cluster {
 		o.Scope = "pg-basic"
 	}
 	o.Mixed = o.Mixed || len(o.Patroni) > 0
+	if o.Mixed {
+		_, version := PatroniPeer(l.t)
+		l.t.Logf("compared with Patroni %s; pgha speaks for %s", version, PatroniVersion)
+	}
 	if o.TTL == 0 && o.Mixed {
 		o.TTL, o.LoopWait, o.RetryTimeout = 20, 2, 3
 	}
