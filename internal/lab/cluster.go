@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/template"
 	"time"
+
+	"pgha/internal/tlsconf/tlstest"
 )
 
 // pgBasic is the talk's first patroni.yml as it stands, but for names,
@@ -41,6 +43,9 @@ type Options struct {
 	Patroni []string
 	// Mixed asks for such a file without a Patroni member at first.
 	Mixed bool
+	// Secure gives the REST API TLS with certificates on both sides and a
+	// password, and every tool what it needs for them.
+	Secure bool
 	// NoFailover names members with that tag.
 	NoFailover []string
 	// PostgreSQL and Bootstrap return further lines of a member's own sections
@@ -57,9 +62,10 @@ type Cluster struct {
 	Etcd    *Etcd
 	Members []*Member
 
-	lab     *Lab
-	state   string
-	stateAt time.Time
+	lab       *Lab
+	authority *tlstest.Authority // of a Secure cluster
+	state     string
+	stateAt   time.Time
 }
 
 // NewCluster adds a host with a patroni.yml for each member. Nothing is started.
@@ -127,13 +133,14 @@ func (m *Member) Configure() {
 	if c.Bootstrap != nil {
 		bootstrap = c.Bootstrap(m)
 	}
+	restapi, ctl := m.secure()
 	var text strings.Builder
 	err := pgBasicTemplate.Execute(&text, map[string]any{
 		"Scope": c.Scope, "Name": m.Name, "Addr": m.Addr, "EtcdHosts": strings.Join(c.Etcd.Endpoints(), ","),
 		"TTL": c.TTL, "LoopWait": c.LoopWait, "RetryTimeout": c.RetryTimeout, "DCS": c.DCS, "Parameters": c.Parameters,
 		"Listen": listen + ":5432", "LocalAuth": localAuth, "DataDir": m.DataDir(), "BinDir": PGBin(m.lab.t, PGVersion(m.lab.t)),
 		"In": indent, "SocketDir": m.Dir, "Tags": m.tagLines(),
-		"PostgreSQL": postgresql, "Bootstrap": bootstrap,
+		"PostgreSQL": postgresql, "Bootstrap": bootstrap, "RestAPI": restapi, "Ctl": ctl,
 	})
 	m.lab.must(err)
 	m.lab.must(os.WriteFile(m.Config(), []byte(text.String()), 0o644))

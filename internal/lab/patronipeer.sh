@@ -37,6 +37,20 @@ found() {
 	exit 0
 }
 
+# module:package; a module that is there is not upgraded. idna is what urllib3
+# needs for certificates with names.
+missing=()
+for pair in etcd:etcd psycopg2:psycopg2 click:click prettytable:prettytable dateutil:dateutil psutil:psutil \
+	urllib3:urllib3 yaml:yaml dns:dnspython cryptography:cryptography idna:idna; do
+	"$python" -c "import ${pair%%:*}" 2>/dev/null || missing+=("python3-${pair#*:}")
+done
+if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get -qq update </dev/null >&2
+	apt-get install -y -qq --no-install-recommends --no-upgrade "${missing[@]}" </dev/null >&2
+	missing=()
+fi
+
 # What is there already: the wanted one, else the newest.
 if [ $# -gt 0 ]; then
 	if v=$(version_in "$1"); then found "$1" "$v"; fi
@@ -46,20 +60,9 @@ else
 	done
 fi
 
-# module:package; a module that is there is not upgraded.
-missing=()
-for pair in etcd:etcd psycopg2:psycopg2 click:click prettytable:prettytable dateutil:dateutil psutil:psutil \
-	urllib3:urllib3 yaml:yaml dns:dnspython cryptography:cryptography; do
-	"$python" -c "import ${pair%%:*}" 2>/dev/null || missing+=("python3-${pair#*:}")
-done
 if [ ${#missing[@]} -gt 0 ]; then
-	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-		echo "patronipeer.sh: missing, and not installed because this is not root on Debian: ${missing[*]}" >&2
-		exit 1
-	fi
-	export DEBIAN_FRONTEND=noninteractive
-	apt-get -qq update
-	apt-get install -y -qq --no-install-recommends --no-upgrade "${missing[@]}" </dev/null >&2
+	echo "patronipeer.sh: missing, and not installed because this is not root on Debian: ${missing[*]}" >&2
+	exit 1
 fi
 
 st=$(mktemp -d)
