@@ -177,13 +177,14 @@ func (m *Member) Retag(tags map[string]string) {
 }
 
 // Start starts the agents, the first one first, and waits until the cluster
-// is healthy.
+// is healthy. How long that takes is not the point: initdb and a copy on a
+// machine with much other work took more than a minute.
 func (c *Cluster) Start() {
 	c.lab.t.Helper()
 	for _, m := range c.Members {
 		m.Start()
 	}
-	c.WaitHealthy(60 * time.Second)
+	c.WaitHealthy(2 * time.Minute)
 }
 
 // Member returns the member of that name.

@@ -182,6 +182,20 @@ func (m *Member) Both(input string, args ...string) (theirs, ours Result) {
 	return theirs, ours
 }
 
+// Shell runs one line of a shell on the member, in which patronictl is the real
+// one and pgha the one under test.
+func (m *Member) Shell(line string) Result {
+	m.lab.t.Helper()
+	bin := filepath.Join(m.Dir, "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		m.lab.must(err)
+	}
+	for name, argv := range map[string][]string{"patronictl": peerCommand(m.lab.t, "patronictl"), "pgha": {m.bin}} {
+		m.Script("bin/"+name, "exec '"+strings.Join(argv, "' '")+"' \"$@\"\n")
+	}
+	return m.command("", []string{"/bin/sh", "-c", "PATH='" + bin + "':$PATH; " + line})
+}
+
 // PatroniOnce runs a second agent, Patroni, on the member until it ends by
 // itself; one that still runs after limit fails the test.
 func (m *Member) PatroniOnce(limit time.Duration) Result {
