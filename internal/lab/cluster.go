@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/template"
 	"time"
+
+	"pgha/internal/tlsconf/tlstest"
 )
 
 // pgBasic is the talk's first patroni.yml as it stands, but for names,
@@ -41,6 +43,9 @@ type Options struct {
 	Patroni []string
 	// Mixed asks for such a file without a Patroni member at first.
 	Mixed bool
+	// Secure gives the REST API TLS with certificates on both sides and a
+	// password, and every tool what it needs for them.
+	Secure bool
 	// NoFailover names members with that tag.
 	NoFailover []string
 	// PostgreSQL and Bootstrap return further lines of a member's own sections
@@ -57,9 +62,10 @@ type Cluster struct {
 	Etcd    *Etcd
 	Members []*Member
 
-	lab     *Lab
-	state   string
-	stateAt time.Time
+	lab       *Lab
+	authority *tlstest.Authority // of a Secure cluster
+	state     string
+	stateAt   time.Time
 }
 
 // NewCluster adds a host with a patroni.yml for each member. Nothing is started.
@@ -69,6 +75,10 @@ func (l *Lab) NewCluster(e *Etcd, o Options) *Cluster {
 		o.Scope = "pg-basic"
 	}
 	o.Mixed = o.Mixed || len(o.Patroni) > 0
+	if o.Mixed {
+		_, version := PatroniPeer(l.t)
+		l.t.Logf("compared with Patroni %s; pgha speaks for %s", version, PatroniVersion)
+	}
 	if o.TTL == 0 && o.Mixed {
 		o.TTL, o.LoopWait, o.RetryTimeout = 20, 2, 3
 	}
@@ -123,13 +133,14 @@ func (m *Member) Configure() {
 	if c.Bootstrap != nil {
 		bootstrap = c.Bootstrap(m)
 	}
+	restapi, ctl := m.secure()
 	var text strings.Builder
 	err := pgBasicTemplate.Execute(&text, map[string]any{
 		"Scope": c.Scope, "Name": m.Name, "Addr": m.Addr, "EtcdHosts": strings.Join(c.Etcd.Endpoints(), ","),
 		"TTL": c.TTL, "LoopWait": c.LoopWait, "RetryTimeout": c.RetryTimeout, "DCS": c.DCS, "Parameters": c.Parameters,
 		"Listen": listen + ":5432", "LocalAuth": localAuth, "DataDir": m.DataDir(), "BinDir": PGBin(m.lab.t, PGVersion(m.lab.t)),
 		"In": indent, "SocketDir": m.Dir, "Tags": m.tagLines(),
-		"PostgreSQL": postgresql, "Bootstrap": bootstrap,
+		"PostgreSQL": postgresql, "Bootstrap": bootstrap, "RestAPI": restapi, "Ctl": ctl,
 	})
 	m.lab.must(err)
 	m.lab.must(os.WriteFile(m.Config(), []byte(text.String()), 0o644))
@@ -166,13 +177,14 @@ func (m *Member) Retag(tags map[string]string) {
 }
 
 // Start starts the agents, the first one first, and waits until the cluster
-// is healthy.
+// is healthy. How long that takes is not the point: initdb and a copy on a
+// machine with much other work took more than a minute.
 func (c *Cluster) Start() {
 	c.lab.t.Helper()
 	for _, m := range c.Members {
 		m.Start()
 	}
-	c.WaitHealthy(60 * time.Second)
+	c.WaitHealthy(2 * time.Minute)
 }
 
 // Member returns the member of that name.

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"pgha/internal/tlsconf"
 )
 
 // Member is one member: an agent (pgha's, or the real Patroni) on its host, its
@@ -26,6 +28,7 @@ type Member struct {
 
 	cluster  *Cluster
 	kind     Kind
+	tls      tlsconf.Files // of a Secure cluster
 	bin      string
 	dataRoot string
 	agent    *Proc
@@ -208,14 +211,13 @@ func (m *Member) REST(method, path, body string) (int, string, error) {
 	if method != "GET" {
 		timeout = 60 * time.Second
 	}
-	client := http.Client{Timeout: timeout, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext:       m.Dial,
-	}}
-	req, err := http.NewRequest(method, "http://"+m.Addr+":8008"+path, strings.NewReader(body))
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: m.Dial}
+	client := http.Client{Timeout: timeout, Transport: transport}
+	req, err := http.NewRequest(method, m.scheme()+"://"+m.Addr+":8008"+path, strings.NewReader(body))
 	if err != nil {
 		return 0, "", err
 	}
+	m.identify(transport, req)
 	r, err := client.Do(req)
 	if err != nil {
 		return 0, "", err

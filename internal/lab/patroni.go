@@ -2,15 +2,18 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// PatroniVersion is the Patroni that mixed clusters and comparisons use, and
+// PatroniVersion is the Patroni that mixed clusters and comparisons prefer, and
 // the version that pgha publishes (rulings 25).
 const PatroniVersion = "4.1.5"
 
@@ -24,7 +27,7 @@ type Kind int
 // The two agents.
 const (
 	Pgha    Kind = iota
-	Patroni      // the real one, version PatroniVersion
+	Patroni      // the real one, see PatroniPeer
 )
 
 // String is the program's name.
@@ -35,21 +38,50 @@ func (k Kind) String() string {
 	return "pgha"
 }
 
-// PatroniPeer is the directory into which the real Patroni was unpacked. A
-// machine without it fails the test with the command that puts it there.
-func PatroniPeer(t testing.TB) string {
+// PatroniPeer is the directory into which the real Patroni was unpacked and the
+// version of it: PatroniVersion if it is there, else the newest 4.x. A machine
+// without any fails the test with the command that puts it there.
+func PatroniPeer(t testing.TB) (dir, version string) {
 	t.Helper()
-	dir := filepath.Join(sharedCache(), "patroni", PatroniVersion)
-	if _, err := os.Stat(filepath.Join(dir, "usr/bin/patronictl")); err != nil {
-		t.Fatalf("lab: this story needs Patroni %s in %s: run `bash internal/lab/patronipeer.sh` (as root on Debian; it installs what Patroni needs)",
-			PatroniVersion, dir)
+	cache := filepath.Join(sharedCache(), "patroni")
+	found, _ := filepath.Glob(filepath.Join(cache, "4.*/usr/bin/patronictl"))
+	for i, program := range found {
+		found[i] = filepath.Base(strings.TrimSuffix(program, "/usr/bin/patronictl"))
 	}
-	return dir
+	version = choosePeer(found)
+	if version == "" {
+		t.Fatalf("lab: this story needs Patroni %s (or another 4.x) in %s: run `bash internal/lab/patronipeer.sh` (as root on Debian; it installs what Patroni needs)",
+			PatroniVersion, cache)
+	}
+	return filepath.Join(cache, version), version
+}
+
+// choosePeer prefers PatroniVersion, then the newest; "" of none.
+func choosePeer(found []string) string {
+	best, at := "", []int(nil)
+	for _, v := range found {
+		if v == PatroniVersion {
+			return v
+		}
+		var parts []int
+		for _, p := range strings.Split(v, ".") {
+			n, err := strconv.Atoi(p)
+			if err != nil {
+				parts = nil
+				break
+			}
+			parts = append(parts, n)
+		}
+		if parts != nil && slices.Compare(parts, at) > 0 {
+			best, at = v, parts
+		}
+	}
+	return best
 }
 
 // peerCommand is the command line of one of Patroni's programs.
 func peerCommand(t testing.TB, program string, args ...string) []string {
-	peer := PatroniPeer(t)
+	peer, _ := PatroniPeer(t)
 	return append([]string{"/usr/bin/env", "PYTHONPATH=" + filepath.Join(peer, "usr/lib/python3/dist-packages"),
 		"PYTHONDONTWRITEBYTECODE=1", python, filepath.Join(peer, "usr/bin", program)}, args...)
 }
@@ -127,6 +159,41 @@ func (m *Member) PatronictlInput(input string, args ...string) Result {
 func (m *Member) CtlInput(input string, args ...string) Result {
 	m.lab.t.Helper()
 	return m.command(input, append([]string{m.bin, "ctl", "-c", m.Config()}, args...))
+}
+
+// Both runs one command that changes nothing with both tools at the same time:
+// PatronictlInput and CtlInput.
+func (m *Member) Both(input string, args ...string) (theirs, ours Result) {
+	m.lab.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	defer cancel()
+	argv := peerCommand(m.lab.t, "patronictl", append([]string{"-c", m.Config()}, args...)...)
+	var failed error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		theirs, failed = m.Output(ctx, input, argv...)
+	}()
+	ours, err := m.Output(ctx, input, append([]string{m.bin, "ctl", "-c", m.Config()}, args...)...)
+	<-done
+	if err := errors.Join(err, failed); err != nil {
+		m.lab.t.Fatalf("%q on %s: %v\n%+v\n%+v", args, m.Name, err, theirs, ours)
+	}
+	return theirs, ours
+}
+
+// Shell runs one line of a shell on the member, in which patronictl is the real
+// one and pgha the one under test.
+func (m *Member) Shell(line string) Result {
+	m.lab.t.Helper()
+	bin := filepath.Join(m.Dir, "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		m.lab.must(err)
+	}
+	for name, argv := range map[string][]string{"patronictl": peerCommand(m.lab.t, "patronictl"), "pgha": {m.bin}} {
+		m.Script("bin/"+name, "exec '"+strings.Join(argv, "' '")+"' \"$@\"\n")
+	}
+	return m.command("", []string{"/bin/sh", "-c", "PATH='" + bin + "':$PATH; " + line})
 }
 
 // PatroniOnce runs a second agent, Patroni, on the member until it ends by

@@ -31,7 +31,7 @@ func same(t *testing.T, m *lab.Member, input string, args ...string) {
 	}
 	var theirs, ours lab.Result
 	for range 3 {
-		theirs, ours = m.PatronictlInput(input, args...), m.CtlInput(input, args...)
+		theirs, ours = m.Both(input, args...)
 		if theirs.Stdout == ours.Stdout {
 			break
 		}
@@ -45,19 +45,29 @@ func same(t *testing.T, m *lab.Member, input string, args ...string) {
 }
 
 // differ compares what both tools printed. On standard error only the program's
-// name, the wrapping of the Usage line, and log lines may differ.
+// name, the wrapping of the Usage line, and log lines may differ. What another
+// Patroni than the one pgha speaks for prints differently is a finding of
+// `make lab`; in the runs of every change it is said, and fails nothing.
 func differ(t *testing.T, args []string, theirs, ours lab.Result) {
 	t.Helper()
+	_, version := lab.PatroniPeer(t)
 	errors := func(s string) string {
 		if i := strings.LastIndex(s, "Error: "); i >= 0 {
 			return s[i:]
 		}
 		return s
 	}
-	if theirs.Stdout != ours.Stdout || theirs.Code != ours.Code || errors(theirs.Stderr) != errors(ours.Stderr) {
-		t.Errorf("%q\npatronictl: exit code %d\n%s%s\npgha ctl: exit code %d\n%s%s",
-			args, theirs.Code, theirs.Stdout, theirs.Stderr, ours.Code, ours.Stdout, ours.Stderr)
+	// The releases' numbers themselves differ then, whoever prints them.
+	number := func(s string) string { return strings.ReplaceAll(s, version, lab.PatroniVersion) }
+	if number(theirs.Stdout) == number(ours.Stdout) && theirs.Code == ours.Code && errors(theirs.Stderr) == errors(ours.Stderr) {
+		return
 	}
+	say := t.Errorf
+	if version != lab.PatroniVersion && lab.Mode() == "short" {
+		say = t.Logf
+	}
+	say("%q\npatronictl %s: exit code %d\n%s%s\npgha ctl: exit code %d\n%s%s",
+		args, version, theirs.Code, theirs.Stdout, theirs.Stderr, ours.Code, ours.Stdout, ours.Stderr)
 }
 
 // settled is what is left of an output when its tables, which show a moment,

@@ -1,6 +1,9 @@
 package stories
 
 import (
+	"fmt"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +21,12 @@ func TestMixedEtcdSilent(t *testing.T) {
 	for _, leader := range []*lab.Member{c.Member("pg02"), c.Member("pg01")} {
 		leads(t, c, leader)
 		w.Advance(20 * time.Second)
+		for _, m := range c.Others(leader, c.Member("pg02")) {
+			body := fmt.Sprintf(`{"name": %q, "conn_url": "postgres://%s:5432/postgres", "api_url": "http://%s:8008/patroni"}`, leader.Name, leader.Addr, leader.Addr)
+			if code, text, err := m.REST("POST", "/failsafe", body); code != 502 {
+				t.Errorf("POST /failsafe to %s (%s): %d %q %v, want 502", m.Name, m.Kind(), code, text, err)
+			}
+		}
 		for _, m := range c.Etcd.Members {
 			m.Stop()
 		}
@@ -29,6 +38,13 @@ func TestMixedEtcdSilent(t *testing.T) {
 			}
 			return ""
 		})
+		if leader.Kind() == lab.Patroni {
+			// It asked everybody, and one pgha member's answer is enough.
+			if log := leader.AgentLog(); !regexp.MustCompile(`Got response from pg0[13] http://\S+/failsafe: `).MatchString(log) ||
+				!strings.Contains(log, "demoting self because DCS is not accessible and I was a leader") {
+				t.Errorf("the log of %s does not show that it was refused failsafe mode:\n%s", leader.Name, log)
+			}
+		}
 		for _, m := range c.Etcd.Members {
 			m.Cont()
 		}

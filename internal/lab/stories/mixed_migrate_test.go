@@ -47,6 +47,8 @@ func guide(t *testing.T, m *lab.Member, line string) (r lab.Result) {
 		m.Start()
 		m.AwaitREST(60 * time.Second)
 		return lab.Result{}
+	case argv[0] == "pgha" && argv[1] != "ctl", strings.Contains(line, " | "):
+		return m.Shell(strings.ReplaceAll(line, guideConfig, m.Config()))
 	case argv[0] == "patronictl" && argv[1] == "-c":
 		return m.Patronictl(argv[3:]...)
 	case strings.HasPrefix(line, "pgha ctl -c "):
@@ -109,9 +111,49 @@ func TestMixedMigrationAndBack(t *testing.T) {
 		if gap > 10*time.Second {
 			t.Errorf("%s to %s: write gap %v", way[0], way[1], gap)
 		}
-		done(t, guide(t, c.Members[0], "patronictl -c "+guideConfig+" version pg-basic"), "pg01: Patroni "+lab.PatroniVersion)
+		_, version := lab.PatroniPeer(t)
+		if way[1] == lab.Pgha {
+			version = lab.PatroniVersion // what pgha publishes
+		}
+		done(t, guide(t, c.Members[0], "patronictl -c "+guideConfig+" version pg-basic"), "pg01: Patroni "+version)
 	}
 	nothingLost(t, w, p, c.Leader())
+}
+
+// checkFirst is the guide's section of that name on one member that Patroni
+// runs: nothing that pgha refuses, and the file is valid here.
+func checkFirst(t *testing.T, m *lab.Member) {
+	t.Helper()
+	done(t, guide(t, m, "pgha agent --validate-config -i "+guideConfig), "")
+	if r := guide(t, m, "pgha config lint "+guideConfig); strings.Contains(r.Stdout, "not supported") || r.Stderr != "" {
+		t.Errorf("lint: %+v", r)
+	}
+	done(t, guide(t, m, "patronictl -c "+guideConfig+" show-config | pgha config lint --dcs -"), "nothing found")
+}
+
+// What the guide says is refused is found by its commands before the change.
+func TestMixedRefusedIsFoundBeforehand(t *testing.T) {
+	l := long(t)
+	c := l.NewCluster(l.StartEtcd(1), lab.Options{Members: []string{"pg01"}, Patroni: []string{"pg01"}})
+	c.Start()
+	m := c.Members[0]
+	checkFirst(t, m)
+	for setting, want := range map[string]string{
+		"synchronous_mode: true":                                 "synchronous_mode: on is not supported yet",
+		"standby_cluster: {host: 192.0.2.1}":                     "standby clusters are not supported yet",
+		"slots: {copy: {type: logical, plugin: x, database: y}}": "logical failover slots are not supported yet: copy",
+	} {
+		r := m.Shell("(patronictl -c " + m.Config() + " show-config; echo '" + setting + "') | pgha config lint --dcs -")
+		if r.Code != 1 || !strings.Contains(r.Stdout, want) {
+			t.Errorf("%s: want %q: %+v", setting, want, r)
+		}
+	}
+	m.Edit("mode: automatic", "mode: required")
+	for _, line := range []string{"pgha config lint " + guideConfig, "pgha agent --validate-config -i " + guideConfig} {
+		if r := guide(t, m, line); r.Code != 1 || !strings.Contains(r.Stdout+r.Stderr, "the kernel's watchdog device is not supported yet") {
+			t.Errorf("%s: %+v", line, r)
+		}
+	}
 }
 
 // The same with two members, one way: the story of every test run. Both tools
@@ -121,6 +163,7 @@ func TestMixedMigration(t *testing.T) {
 	c := l.NewCluster(l.StartEtcd(1), lab.Options{Members: []string{"pg01", "pg02"}, Patroni: []string{"pg01", "pg02"}})
 	c.Start()
 	w, p := c.StartWriter(), c.StartProber()
+	checkFirst(t, c.Members[0])
 	gap := migrate(t, c, w, lab.Patroni, lab.Pgha)
 	t.Logf("longest write gap %v", gap.Round(time.Millisecond))
 	nothingLost(t, w, p, c.Leader())
