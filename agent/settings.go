@@ -30,7 +30,8 @@ type settings struct {
 	mu       sync.Mutex
 	local    *config.Local
 	document config.Document
-	revision dcs.Revision // of the key /config that document came from; 0: none
+	order    config.Document // the last one that was accepted: how what is in force is written
+	revision dcs.Revision    // of the key /config that document came from; 0: none
 	dynamic  config.Dynamic
 	current  ha.Settings
 	eff      config.Effective
@@ -55,7 +56,7 @@ func newSettings(local *config.Local, inst *instance.Server, log *slog.Logger) *
 		log.Warn("the cached dynamic configuration is ignored", "err", err)
 	}
 	if doc.IsEmpty() {
-		doc = config.DocumentFromMap(config.InitialDynamic(local))
+		doc = config.InitialDocument(local)
 	}
 	s.adoptDocument(doc)
 	return s
@@ -125,6 +126,9 @@ func (s *settings) adoptDocument(doc config.Document) {
 	if err != nil {
 		s.log.Error("the dynamic configuration in the DCS has an unusable part, which is ignored: timing and the postgresql section stay as they were; mend it with `pgha ctl edit-config`", "err", err)
 	}
+	if err == nil || previous == nil {
+		s.order = doc
+	}
 	s.document, s.dynamic = doc, dyn
 	s.merge()
 }
@@ -188,7 +192,7 @@ func (s *settings) Document() []byte {
 // is never kept or written back (contract: config.md 1.4). Called with mu held.
 func (s *settings) accepted() config.Document {
 	if s.dynamic.Accepted != nil {
-		return config.DocumentFromMap(s.dynamic.Accepted)
+		return config.DocumentInOrder(s.dynamic.Accepted, s.order)
 	}
 	return s.document
 }

@@ -168,6 +168,21 @@ func TestFailedCacheWriteIsRepeated(t *testing.T) {
 	}
 }
 
+// What is written back to a lost /config has the order in which it was written
+// (contract: integrations.md, requirement 15), also after a document that was
+// rejected.
+func TestWrittenBackInOrder(t *testing.T) {
+	s, _ := testSettings(t, "", `{"ttl":30,"postgresql":{"use_slots":true,"parameters":{"b":1,"a":2}},"loop_wait":10,"retry_timeout":10}`)
+	want := string(s.Document())
+	if !strings.HasPrefix(want, `{"ttl":30,"postgresql":{"use_slots":true,"parameters":{"b":1,"a":2}},"loop_wait":10`) {
+		t.Errorf("written back: %s", want)
+	}
+	learn(s, 2, `{"postgresql":5,"ttl":"x","loop_wait":10}`)
+	if got := string(s.Document()); got != want {
+		t.Errorf("after a rejected one: %s, want %s", got, want)
+	}
+}
+
 // A finding about a parameter is said once, and again at a reload.
 func TestSettingsSayFindingsOnce(t *testing.T) {
 	s, said := testSettings(t, "  parameters: {log_statement: everything}\n", `{}`)

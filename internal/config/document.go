@@ -125,6 +125,54 @@ func DocumentFromMap(m map[string]any) Document {
 	return Document{o}
 }
 
+// DocumentInOrder is DocumentFromMap with the keys in the order that another
+// document has them, at every level; what that one does not have comes last,
+// by name.
+func DocumentInOrder(m map[string]any, like Document) Document {
+	d := DocumentFromMap(m)
+	inOrder(d.root, like.root)
+	return d
+}
+
+// inOrder sorts a value's keys, at every level, as the models have them, the
+// first model's first.
+func inOrder(value any, models ...any) {
+	switch v := value.(type) {
+	case *object:
+		var keys []string
+		for _, model := range models {
+			if o, isObject := model.(*object); isObject && o != nil {
+				for _, m := range o.members {
+					keys = append(keys, m.key)
+				}
+			}
+		}
+		place := func(m member) int {
+			if i := slices.Index(keys, m.key); i >= 0 {
+				return i
+			}
+			return len(keys)
+		}
+		slices.SortStableFunc(v.members, func(a, b member) int { return place(a) - place(b) })
+		for _, m := range v.members {
+			var below []any
+			for _, model := range models {
+				if o, isObject := model.(*object); isObject {
+					below = append(below, o.get(m.key))
+				}
+			}
+			inOrder(m.value, below...)
+		}
+	case []any:
+		for _, model := range models {
+			list, _ := model.([]any)
+			for i := range min(len(v), len(list)) {
+				inOrder(v[i], list[i])
+			}
+		}
+	}
+}
+
 // DocumentFromYAML reads YAML whose root is a mapping, in the order written
 // (an empty text is an empty document). Errors are *Error.
 func DocumentFromYAML(data []byte, file string) (Document, error) {
@@ -220,6 +268,14 @@ func cloneValue(v any) any {
 
 func (o *object) index(key string) int {
 	return slices.IndexFunc(o.members, func(m member) bool { return m.key == key })
+}
+
+// get returns the value of a key; nil when there is none.
+func (o *object) get(key string) any {
+	if o == nil || o.index(key) < 0 {
+		return nil
+	}
+	return o.members[o.index(key)].value
 }
 
 func (o *object) set(key string, value any) {

@@ -13,6 +13,28 @@ func InitialDynamic(local *Local) map[string]any {
 	return d.Accepted
 }
 
+// InitialDocument is InitialDynamic with the keys in the file's order, at every
+// level: what is written to /config stays as it was written (contract:
+// integrations.md, requirement 15). Keys that the file does not have come last.
+func InitialDocument(local *Local) Document {
+	doc := DocumentFromMap(InitialDynamic(local))
+	bootstrap := local.root().Lookup("bootstrap")
+	dcs, misplaced := written(bootstrap.Lookup("dcs")), written(bootstrap.Lookup("postgresql"))
+	inOrder(doc.root, dcs)
+	if i := doc.root.index("postgresql"); i >= 0 && misplaced != nil {
+		inOrder(doc.root.members[i].value, dcs.get("postgresql"), misplaced)
+	}
+	return doc
+}
+
+// written is a node's map in the order written; nil when it is none.
+func written(n *Node) *object {
+	if n == nil || n.Kind != MapNode {
+		return nil
+	}
+	return nodeValue(n).(*object)
+}
+
 // BootstrapDocument is InitialDynamic before its timing is adjusted: as written
 // in the file.
 func BootstrapDocument(local *Local) map[string]any {

@@ -324,3 +324,24 @@ func TestBootstrapDCSIsLenient(t *testing.T) {
 		t.Errorf("warnings:\n%s", printFindings(l.Warnings))
 	}
 }
+
+// What is written to /config stands in the file's order, at every level.
+func TestInitialDocumentKeepsTheOrder(t *testing.T) {
+	l, err := loadText(t, "bootstrap:\n  dcs: {ttl: 30, postgresql: {parameters: {b: 1, a: 2}, use_slots: true}, loop_wait: 10, slots: {z: {type: physical, cluster_type: primary}, a: {}}, own: [{y: 1, x: 2}]}\n"+
+		"  postgresql: {pg_hba: [x], use_pg_rewind: true, parameters: {d: 4, c: 3, a: 5}}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := InitialDocument(l).Compact()
+	want := `{"ttl":30,"postgresql":{"parameters":{"b":1,"a":2,"d":4,"c":3},"use_slots":true,"pg_hba":["x"],"use_pg_rewind":true},"loop_wait":10,"slots":{"z":{"type":"physical","cluster_type":"primary"},"a":{}},"own":[{"y":1,"x":2}]}`
+	if string(got) != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	l, err = loadText(t, "scope: a\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := InitialDocument(l); !got.IsEmpty() {
+		t.Errorf("without bootstrap: %v", got.Keys())
+	}
+}
