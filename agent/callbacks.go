@@ -111,9 +111,16 @@ func (c *callbacks) work(lane *callbackLane) {
 func (c *callbacks) runOne(ctx context.Context, r callbackRun) {
 	log := c.log.With("callback", string(r.kind), "role", string(r.role))
 	log.Info("calling "+string(r.kind), "command", r.command)
-	start := time.Now()
-	err := c.run(ctx, r.command, []string{string(r.kind), string(r.role), c.scope}, func(line string) { log.Info(string(r.kind) + ": " + line) })
+	start, lines := time.Now(), 0
+	err := c.run(ctx, r.command, []string{string(r.kind), string(r.role), c.scope}, func(line string) {
+		if lines++; lines <= callbackLines {
+			log.Info(string(r.kind) + ": " + line)
+		}
+	})
 	took := time.Since(start).Round(time.Millisecond)
+	if lines > callbackLines {
+		log.Warn(string(r.kind)+" printed too much: only the first lines are in the log", "shown", callbackLines, "lines", lines)
+	}
 	switch {
 	case ctx.Err() != nil && err != nil:
 		log.Warn(string(r.kind)+" was ended", "why", context.Cause(ctx), "took", took)
@@ -158,6 +165,9 @@ const (
 	// callbackGrace is how long the agent waits for its last callback, the
 	// on_stop of a shutdown, before it ends.
 	callbackGrace = 10 * time.Second
+	// callbackLines is how much of one run's output is logged: a program that
+	// floods it must not drown the agent's own lines.
+	callbackLines = 200
 	// callbackEnd bounds the wait for one that was killed.
 	callbackEnd = time.Second
 )

@@ -197,7 +197,9 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	view.LeaderUntil = l.leaderUntil
 	l.publish(view, d)
 	l.Meter.Cycle(Cycle{View: view, Tried: in.Tried, Finished: finished, Started: started, Ended: l.Clock.Now()})
-	if l.Settings.Changed() && exit == nil {
+	// Not beside a job that stops or starts PostgreSQL: it writes the files
+	// itself, and a server that is just being started dies of a reload.
+	if l.Settings.Changed() && exit == nil && l.Server.Job() == nil {
 		actx, cancel := l.bounded(ctx, applyBound)
 		l.Settings.Apply(actx)
 		cancel()

@@ -218,6 +218,8 @@ func (s *settings) Apply(ctx context.Context) {
 	switch {
 	case errors.Is(err, instance.ErrNotRunning):
 		// The next start writes the files.
+	case errors.Is(err, instance.ErrStarting):
+		s.again()
 	case err != nil:
 		s.log.Error("apply the configuration", "err", err)
 		s.again()

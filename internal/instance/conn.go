@@ -182,6 +182,9 @@ func connConfig(kvs []postgres.KV, password config.Secret, app string, params ma
 	}
 	cfg.ConnectTimeout = connectTimeout
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
+	// pgx's simple protocol refuses to send anything under other settings, which
+	// the cluster, a database or a role may have.
+	cfg.RuntimeParams["client_encoding"], cfg.RuntimeParams["standard_conforming_strings"] = "UTF8", "on"
 	for k, v := range params {
 		cfg.RuntimeParams[k] = v
 	}

@@ -280,11 +280,19 @@ func (s *Server) Kill() {
 	}
 }
 
-// signalReload makes the server read its configuration again.
+// ErrStarting: PostgreSQL was executed a moment ago and can take no signal yet.
+var ErrStarting = errors.New("PostgreSQL is just being started")
+
+// signalReload makes the server read its configuration again. A postmaster
+// that has not written its pid file yet may have no signal handlers, and would
+// die of the signal.
 func (s *Server) signalReload() error {
 	p, running := s.findPostmaster()
 	if !running {
 		return fmt.Errorf("reload: %w", ErrNotRunning)
+	}
+	if f, err := readPidFile(s.dataDir()); err != nil || f.pid != p.pid {
+		return fmt.Errorf("reload: %w", ErrStarting)
 	}
 	if err := signalProcess(p.pid, syscall.SIGHUP); err != nil {
 		return fmt.Errorf("reload: signal postmaster %d: %w", p.pid, err)

@@ -44,12 +44,9 @@ else
 	done
 fi
 # What killed PostgreSQL servers leave: the System V segment named in their lock
-# file, and POSIX segments that no process maps any more.
+# file. (Their dynamic shared memory is files in the data directory.)
 find "$dir" -name postmaster.pid 2>/dev/null | while read -r f; do
 	id=$(sed -n '7s/.* //p' "$f"); [ -z "$id" ] || ipcrm -m "$id" 2>/dev/null
-done
-for shm in /dev/shm/PostgreSQL.*; do
-	[ -e "$shm" ] && ! grep -qs "$shm" /proc/[0-9]*/maps && rm -f "$shm"
 done
 for link in $(ip -o link 2>/dev/null | sed -n "s/^[0-9]*: \($id-[^:@]*\).*/\1/p"); do ip link del "$link"; done
 for ns in $(ip netns 2>/dev/null | sed -n "s/^\($id-[^ ]*\).*/\1/p"); do ip netns del "$ns"; done

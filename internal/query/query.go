@@ -170,6 +170,9 @@ func ConnectString(ctx context.Context, dsn, application string) (*Conn, Target,
 		cfg.ConnectTimeout = 5 * time.Second
 	}
 	cfg.RuntimeParams["application_name"] = application
+	if _, given := cfg.RuntimeParams["client_encoding"]; !given {
+		cfg.RuntimeParams["client_encoding"] = "UTF8" // what our output is
+	}
 	pg, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, Target{}, err
