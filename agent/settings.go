@@ -261,8 +261,8 @@ func (s *settings) Reload(local *config.Local) {
 	local.PostgreSQL.DataDir, local.PostgreSQL.ConfigDir = old.PostgreSQL.DataDir, old.PostgreSQL.ConfigDir
 	local.PostgreSQL.PgPass = old.PostgreSQL.PgPass
 	for _, u := range local.Unsupported() { // refused at a start, never taken by a reload
-		s.log.Warn(fmt.Sprintf("%s; %s. It stays as it was (%s)", u, u.Remedy, old.Watchdog.Mode))
-		local.Watchdog = old.Watchdog
+		s.log.Warn(fmt.Sprintf("%s; %s. It stays as it was", u, u.Remedy))
+		local.Watchdog, local.Pgha.Guard = old.Watchdog, old.Pgha.Guard
 	}
 	s.local, s.said = local, map[string]bool{} // what is still wrong is said again
 	s.inst.SetLocal(local)

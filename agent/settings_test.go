@@ -121,6 +121,10 @@ func TestReloadRefusesWhatAStartRefuses(t *testing.T) {
 		!strings.Contains(err.Error(), "patroni.yml:10: watchdog.mode: required") {
 		t.Errorf("at a start: %v", err)
 	}
+	unguarded := testLocal(t, "pgha: {guard: false}\n")
+	if err := checkSupported(unguarded); !errors.As(err, &refused) || !strings.Contains(err.Error(), "patroni.yml:9: pgha.guard: false") {
+		t.Errorf("at a start without the guard: %v", err)
+	}
 	s.Reload(required)
 	if got := s.Local().Watchdog; got.Mode != "off" || got.Device != "/dev/watchdog" {
 		t.Errorf("in force after the reload: %+v", got)
@@ -129,7 +133,7 @@ func TestReloadRefusesWhatAStartRefuses(t *testing.T) {
 		t.Error("the rest of the file is not in force")
 	}
 	if n := strings.Count(said.String(), "watchdog.mode: required: the kernel's watchdog device is not supported yet"); n != 1 ||
-		!strings.Contains(said.String(), "It stays as it was (off)") {
+		!strings.Contains(said.String(), "It stays as it was") {
 		t.Errorf("said %d times:\n%s", n, said)
 	}
 	s.Reload(testLocal(t, "watchdog: {mode: automatic}\n"))

@@ -56,16 +56,20 @@ func contradictions(root *Node) []Finding {
 // refused at start (rulings 26). What the dynamic configuration asks for is in
 // Dynamic.Unsupported.
 func (l *Local) Unsupported() []Finding {
-	if l.Watchdog.Mode != "required" {
-		return nil
+	var out []Finding
+	say := func(path, message, remedy string) {
+		f := Finding{Path: path, Message: message, Remedy: remedy}
+		if pos, ok := l.position(path); ok {
+			f.File, f.Line, f.Column = pos.File, pos.Line, pos.Column
+		}
+		out = append(out, f)
 	}
-	f := Finding{
-		Path:    "watchdog.mode",
-		Message: "required: the kernel's watchdog device is not supported yet, and the guard does not stand in for it",
-		Remedy:  "set watchdog.mode: automatic; the guard stops PostgreSQL when the lease ends",
+	if l.Watchdog.Mode == "required" {
+		say("watchdog.mode", "required: the kernel's watchdog device is not supported yet, and the guard does not stand in for it",
+			"set watchdog.mode: automatic; the guard stops PostgreSQL when the lease ends")
 	}
-	if pos, ok := l.position(f.Path); ok {
-		f.File, f.Line, f.Column = pos.File, pos.Line, pos.Column
+	if !l.Pgha.Guard {
+		say("pgha.guard", "false: running PostgreSQL without the guard is not supported yet", "remove it")
 	}
-	return []Finding{f}
+	return out
 }

@@ -59,6 +59,9 @@ func ParseDynamic(doc map[string]any, previous *Dynamic) (Dynamic, error) {
 	if d.SynchronousModeStrict {
 		d.SynchronousNodeCount = max(d.SynchronousNodeCount, 1)
 	}
+	if d.PrimaryRaceBackoff > 0 {
+		r.find("primary_race_backoff", "not supported yet, without effect: nobody waits with the race", "")
+	}
 	d.SynchronousMode = SyncOff
 	if d.StandbyCluster == nil {
 		d.SynchronousMode = r.syncMode()

@@ -130,6 +130,7 @@ func TestDynamicValues(t *testing.T) {
 		{`{"maximum_lag_on_failover":null}`, func(d Dynamic) bool { return d.MaximumLagOnFailover == 1048576 && len(d.Findings) == 0 }},
 		{`{"maximum_lag_on_failover":2.5e1}`, func(d Dynamic) bool { return d.MaximumLagOnFailover == 25 }},
 		{`{"member_slots_ttl":"1h"}`, func(d Dynamic) bool { return d.MemberSlotsTTL == time.Hour }},
+		{`{"primary_race_backoff":3}`, func(d Dynamic) bool { return len(d.Findings) == 1 && d.Findings[0].Path == "primary_race_backoff" }},
 		{`{"member_slots_ttl":0}`, func(d Dynamic) bool { return d.MemberSlotsTTL == 0 }},
 		{`{"primary_start_timeout":0}`, func(d Dynamic) bool { return d.PrimaryStartTimeout == 0 }},
 		{`{"master_start_timeout":7}`, func(d Dynamic) bool { return d.PrimaryStartTimeout == 7*time.Second }},

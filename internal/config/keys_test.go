@@ -14,8 +14,8 @@ import (
 
 // keysTable is one line a configuration key: path, kind, default, layers (L
 // local, D dynamic, E environment), variables, when a change takes effect, and
-// the test that shows its effect: a test's name, "ignored: reason", or "-"
-// where none does yet. The first six columns are the schema's (go test -run
+// the test that shows its effect: a test's name, with a subtest's where that
+// matters, or "ignored: reason". The first six columns are the schema's (go test -run
 // KeysTable -update writes them), the last one is kept by hand.
 const keysTable = "testdata/keys.tsv"
 
@@ -118,7 +118,7 @@ func TestKeysTable(t *testing.T) {
 	for _, key := range sortedKeys(want) {
 		effect, there := effects[key]
 		if !there {
-			effect = "-"
+			effect = "-" // which is no test
 			if !*update {
 				t.Errorf("%s: not in %s", key, keysTable)
 			}
@@ -132,21 +132,59 @@ func TestKeysTable(t *testing.T) {
 	}
 	tests := testNames(t)
 	for key, effect := range effects {
-		name, _, _ := strings.Cut(effect, "/")
-		if effect == "" || effect != "-" && !strings.HasPrefix(effect, "ignored: ") && !tests[name] {
+		if strings.HasPrefix(effect, "ignored: ") {
+			for _, m := range regexp.MustCompile(`Test\w+`).FindAllString(effect, -1) {
+				if _, there := tests[m]; !there {
+					t.Errorf("%s: there is no test %s", key, m)
+				}
+			}
+			continue
+		}
+		name, sub, _ := strings.Cut(effect, "/")
+		dir, there := tests[name]
+		if !there || sub != "" && !hasSubtest(t, dir, sub) {
 			t.Errorf("%s: there is no test %q", key, effect)
 		}
 	}
 }
 
-// testNames are all test functions and scenario files of the module.
-func testNames(t *testing.T) map[string]bool {
+// hasSubtest says whether the tests of a directory can have a subtest of that
+// name: one of its files of cases is called so, or the name, whole or made of
+// two parts, stands in the source in quotes.
+func hasSubtest(t *testing.T, dir, name string) bool {
+	t.Helper()
+	for _, file := range []string{name, name + ".txt"} {
+		if _, err := os.Stat(filepath.Join(dir, "testdata", file)); err == nil {
+			return true
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		has := func(part string) bool { return part == "" || bytes.Contains(text, []byte(`"`+part+`"`)) }
+		for i := range name {
+			if has(name[:i]) && has(name[i:]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// testNames are all test functions of the module, each with its directory.
+func testNames(t *testing.T) map[string]string {
 	t.Helper()
 	out, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := map[string]bool{}
+	names := map[string]string{}
 	function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 	err = filepath.WalkDir(filepath.Dir(strings.TrimSpace(string(out))), func(path string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
@@ -154,7 +192,7 @@ func testNames(t *testing.T) map[string]bool {
 		}
 		text, err := os.ReadFile(path)
 		for _, m := range function.FindAllSubmatch(text, -1) {
-			names[string(m[1])] = true
+			names[string(m[1])] = filepath.Dir(path)
 		}
 		return err
 	})

@@ -311,7 +311,7 @@ func TestEnvironment(t *testing.T) {
 		"PATRONI_SCOPE=env", "PATRONI_NAME=", "PATRONI_ETCD3_HOSTS='a:1','b:2'", "PATRONI_ETCD3_USERNAME=u",
 		"PATRONI_LOGLEVEL=ERROR", "PATRONI_LOG_LEVEL=debug", "PATRONI_LOG_MODE=0644", "PATRONI_LOG_STATIC_FIELDS=app: x",
 		"PATRONI_SUPERUSER_PASSWORD=p:a: ss", "PATRONI_POSTGRESQL_BIN_PG_CTL=ctl", "PATRONI_RESTAPI_ALLOWLIST=10.0.0.1, b",
-		"PATRONI_RESTAPI_LISTN=x", "PATRONI_LOG_FILE_NUM=many", "RUNTIME_DIRECTORY=/run/pgha", "STATE_DIRECTORY=/var/lib/pgha:/var/lib/two", "NOT=ours")
+		"PATRONI_RESTAPI_LISTN=x", "PATRONI_XYZZY=1", "PATRONI_LOG_FILE_NUM=many", "RUNTIME_DIRECTORY=/run/pgha", "STATE_DIRECTORY=/var/lib/pgha:/var/lib/two", "NOT=ours")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +328,8 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("allowlist %q state %q", l.RestAPI.Allowlist, l.Pgha.StateDir)
 	}
 	want := "PATRONI_LOG_FILE_NUM: ignored: the value cannot be read\n" +
-		"PATRONI_RESTAPI_LISTN: unknown variable, ignored; did you mean PATRONI_RESTAPI_LISTEN?\n"
+		"PATRONI_RESTAPI_LISTN: unknown variable, ignored; did you mean PATRONI_RESTAPI_LISTEN?\n" +
+		"PATRONI_XYZZY: unknown variable, ignored\n"
 	if got := printFindings(l.Warnings); got != want {
 		t.Errorf("warnings:\n%s", got)
 	}

@@ -79,7 +79,7 @@ var restapiSection = section("restapi", FromLocal, "the member's REST API",
 	typed(KindBool, "allowlist_include_members", "false", FromLocal, AtReload, ""),
 	openSection("http_extra_headers", FromLocal, ""),
 	openSection("https_extra_headers", FromLocal, ""),
-	typed(KindInt, "request_queue_size", "5", FromLocal, AtAgentRestart, "listen backlog"),
+	typed(KindInt, "request_queue_size", "5", FromLocal, TakesNever, "accepted, without effect: the kernel's own limit holds"),
 	typed(KindInt, "thread_pool_size", "5", FromLocal, TakesNever, "accepted, without effect"),
 	text("server_tokens", "original", FromLocal, AtReload, "original, minimal, productonly"),
 )

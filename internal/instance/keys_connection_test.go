@@ -112,7 +112,7 @@ func TestAuthenticationKeys(t *testing.T) {
 	// Every way to get there, of every user, in the new place and the old one,
 	// as pg_rewind, pg_basebackup and the standby are told it.
 	t.Run("postgresql.authentication.ssl", func(t *testing.T) {
-		const ways = "sslmode: verify-ca, sslcert: /c, sslkey: /k, sslpassword: 'p w', sslrootcert: /r, sslcrl: /l, sslcrldir: /d, " +
+		const ways = "password: p, sslmode: verify-ca, sslcert: /c, sslkey: /k, sslpassword: 'p w', sslrootcert: /r, sslcrl: /l, sslcrldir: /d, " +
 			"gssencmode: disable, channel_binding: require, sslnegotiation: direct}\n"
 		const want = `host=db1 port=5432 sslmode=verify-ca sslcert=/c sslkey=/k sslpassword=p\ w sslrootcert=/r sslcrl=/l sslcrldir=/d ` +
 			`application_name=a gssencmode=disable channel_binding=require sslnegotiation=direct`
@@ -130,8 +130,8 @@ func TestAuthenticationKeys(t *testing.T) {
 			{"authentication: null\nreplication: {username: u, " + ways, replication},
 		} {
 			k.use(server+c.yaml, "")
-			if got := k.toolConninfo(src, c.cred(), "", 170000); got != "user=u "+want {
-				t.Errorf("%q:\n%s\nwant\nuser=u %s", c.yaml, got, want)
+			if got := k.toolConninfo(src, c.cred(), "", 170000); got != "user=u "+want || c.cred().Password.Reveal() != "p" {
+				t.Errorf("%q: password %q\n%s\nwant\nuser=u %s", c.yaml, c.cred().Password.Reveal(), got, want)
 			}
 		}
 	})
@@ -220,5 +220,23 @@ func TestToolKeys(t *testing.T) {
 	before := readAll(t, notes)
 	if v, err := k.binaryVersion(within(t, 20*time.Second)); err != nil || v.Major() < 13 || readAll(t, notes) != before {
 		t.Errorf("bin_dir is empty: %s, %v", v, err)
+	}
+}
+
+// bootstrap.pg_hba is added to initdb's file, and only where the agent does not
+// write the whole file (config contract 3.6).
+func TestBootstrapHBA(t *testing.T) {
+	const line = "host all added 10.0.0.0/8 scram-sha-256"
+	for _, whole := range []bool{false, true} {
+		n := newNode(t, clusterDir(t), "a")
+		n.eff.PgHBA = nil
+		if whole {
+			n.eff.PgHBA = []string{"local all all trust"}
+		}
+		n.Configure(n.eff, n.dyn)
+		must(t, n.InitDB(within(t, 60*time.Second), &config.Bootstrap{PgHBA: []string{line}}))
+		if got := readAll(t, filepath.Join(n.dataDir(), "pg_hba.conf")); strings.Contains(got, "\n"+line+"\n") == whole || !strings.Contains(got, "\nlocal ") {
+			t.Errorf("postgresql.pg_hba set: %v\n%s", whole, got)
+		}
 	}
 }

@@ -1,11 +1,10 @@
 package etcd_test
 
 import (
-	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,7 +12,9 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"pgha/internal/config"
 	"pgha/internal/dcs/etcd"
@@ -57,58 +58,8 @@ func secured(t *testing.T) string {
 	return url
 }
 
-// front is an address that passes connections on to an etcd until it is shut.
-func front(t *testing.T, url string) (address string, shut func()) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var mu sync.Mutex
-	var conns []net.Conn
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			in, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			out, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
-			if err != nil {
-				in.Close()
-				continue
-			}
-			mu.Lock()
-			conns = append(conns, in, out)
-			mu.Unlock()
-			running.Go(func() { _, _ = io.Copy(in, out); in.Close() })
-			running.Go(func() { _, _ = io.Copy(out, in); out.Close() })
-		}
-	})
-	shut = sync.OnceFunc(func() {
-		listener.Close()
-		mu.Lock()
-		defer mu.Unlock()
-		for _, c := range conns {
-			c.Close()
-		}
-	})
-	t.Cleanup(func() { shut(); running.Wait() })
-	return listener.Addr().String(), shut
-}
-
-// discoveries gets a word for each log line about discovered endpoints.
-type discoveries chan struct{}
-
-func (d discoveries) Write(line []byte) (int, error) {
-	if strings.Contains(string(line), "etcd endpoints discovered") {
-		d <- struct{}{}
-	}
-	return len(line), nil
-}
-
 // fromYAML opens the store of a patroni.yml.
-func fromYAML(t *testing.T, yaml string, resolver *net.Resolver, log *slog.Logger) (*etcd.Store, error) {
+func fromYAML(t *testing.T, yaml string, resolver *net.Resolver) (*etcd.Store, error) {
 	t.Helper()
 	l, err := config.LoadLocal("", []string{"PATRONI_CONFIGURATION=" + yaml})
 	if err != nil {
@@ -118,7 +69,7 @@ func fromYAML(t *testing.T, yaml string, resolver *net.Resolver, log *slog.Logge
 		t.Fatalf("%s: %v", yaml, err)
 	}
 	o := etcd.FromConfig(l)
-	o.Member, o.Resolver, o.Log = "", resolver, log
+	o.Member, o.Resolver = "", resolver
 	s, err := etcd.Open(t.Context(), o)
 	if err == nil {
 		t.Cleanup(func() { _ = s.Close() })
@@ -181,7 +132,7 @@ func TestEtcd3Keys(t *testing.T) {
 	} {
 		t.Run("etcd3."+c.key, func(t *testing.T) {
 			load := func(section string, patience time.Duration) error {
-				s, err := fromYAML(t, "scope: keys\nname: a\netcd3: {"+section+"}\n", dns.resolver(), nil)
+				s, err := fromYAML(t, "scope: keys\nname: a\netcd3: {"+section+"}\n", dns.resolver())
 				if err != nil {
 					return err
 				}
@@ -197,30 +148,43 @@ func TestEtcd3Keys(t *testing.T) {
 		})
 	}
 
-	// The members that etcd lists are used as well, unless use_proxies is set.
+	// The members that etcd lists are looked up, unless use_proxies is set.
 	t.Run("etcd3.use_proxies", func(t *testing.T) {
-		for _, proxies := range []string{"false", "true"} {
-			address, shut := front(t, plain)
-			found := make(discoveries, 10)
-			s, err := fromYAML(t, "scope: keys\nname: a\netcd3: {hosts: '"+address+"', use_proxies: "+proxies+"}\n", nil,
-				slog.New(slog.NewTextHandler(found, &slog.HandlerOptions{Level: slog.LevelDebug})))
+		for _, c := range []struct {
+			value string
+			asked []string
+		}{
+			{"false", []string{"/etcdserverpb.Cluster/MemberList", "/etcdserverpb.KV/Range"}},
+			{"true", []string{"/etcdserverpb.KV/Range"}},
+		} {
+			var mu sync.Mutex
+			var asked []string
+			server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+				method, _ := grpc.MethodFromServerStream(stream)
+				mu.Lock()
+				defer mu.Unlock()
+				asked = append(asked, method)
+				return status.Error(codes.Unavailable, "only listening")
+			}))
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.Load(within(t, 20*time.Second)); err != nil {
-				t.Fatalf("use_proxies: %s: %v", proxies, err)
+			var running sync.WaitGroup
+			running.Go(func() { _ = server.Serve(listener) })
+			s, err := fromYAML(t, "scope: keys\nname: a\netcd3: {hosts: '"+listener.Addr().String()+"', use_proxies: "+c.value+"}\n", nil)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if proxies == "false" {
-				select {
-				case <-found:
-				case <-time.After(10 * time.Second):
-					t.Fatal("the members are not looked up")
-				}
+			if _, err := s.Load(within(t, 3*time.Second)); err == nil {
+				t.Error("an answer from nobody")
 			}
-			shut()
-			_, err = s.Load(within(t, 3*time.Second))
-			if (err == nil) != (proxies == "false") {
-				t.Errorf("use_proxies: %s, without the address that was given: %v", proxies, err)
+			_ = s.Close()
+			server.Stop()
+			running.Wait()
+			slices.Sort(asked)
+			if got := slices.Compact(asked); !slices.Equal(got, c.asked) {
+				t.Errorf("use_proxies: %s: asked %v, want %v", c.value, got, c.asked)
 			}
 		}
 	})
@@ -238,7 +202,7 @@ func TestEtcd3Keys(t *testing.T) {
 		"scope":     {"scope: others\n", `{"ttl":22}`},
 	} {
 		t.Run(key, func(t *testing.T) {
-			s, err := fromYAML(t, c.yaml+"name: a\netcd3: {url: '"+plain+"'}\n", nil, nil)
+			s, err := fromYAML(t, c.yaml+"name: a\netcd3: {url: '"+plain+"'}\n", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
