@@ -25,7 +25,13 @@ type janitor struct {
 const janitorScript = `
 id=$1 dir=$2 cg=$3
 cat >/dev/null
+# POSIX segments of this run's servers, while they can still be told from those
+# of other runs on this machine.
+mine=
 if [ -n "$cg" ]; then
+	for p in $(find "$cg" -name cgroup.procs -exec cat {} + 2>/dev/null); do
+		mine="$mine $(grep -os '/dev/shm/PostgreSQL[.][0-9]*' "/proc/$p/maps" | sort -u)"
+	done
 	n=0
 	while [ $n -lt 100 ]; do
 		echo 1 >"$cg/cgroup.kill" 2>/dev/null
@@ -44,12 +50,15 @@ else
 	done
 fi
 # What killed PostgreSQL servers leave: the System V segment named in their lock
-# file, and POSIX segments that no process maps any more.
+# file, and POSIX segments: those of the last servers, and of servers killed
+# before, old ones that no process maps any more. A young one may be another
+# run's, about to be mapped: taken away, its server refuses every connection.
 find "$dir" -name postmaster.pid 2>/dev/null | while read -r f; do
 	id=$(sed -n '7s/.* //p' "$f"); [ -z "$id" ] || ipcrm -m "$id" 2>/dev/null
 done
-for shm in /dev/shm/PostgreSQL.*; do
-	[ -e "$shm" ] && ! grep -qs "$shm" /proc/[0-9]*/maps && rm -f "$shm"
+[ -z "$mine" ] || printf '%s\n' $mine | sort -u | xargs rm -f
+for shm in $(find /dev/shm -maxdepth 1 -name 'PostgreSQL.*' -mmin +10); do
+	grep -qs "$shm" /proc/[0-9]*/maps || rm -f "$shm"
 done
 for link in $(ip -o link 2>/dev/null | sed -n "s/^[0-9]*: \($id-[^:@]*\).*/\1/p"); do ip link del "$link"; done
 for ns in $(ip netns 2>/dev/null | sed -n "s/^\($id-[^ ]*\).*/\1/p"); do ip netns del "$ns"; done
