@@ -1,6 +1,7 @@
 package stories
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,7 +78,7 @@ func settled(r lab.Result) lab.Result {
 
 // alike carries a change out with one tool and takes it back with the other,
 // and once more with the tools exchanged: both must say the same each time.
-func alike(t *testing.T, c *lab.Cluster, do, undo string) {
+func alike(t *testing.T, l *lab.Lab, c *lab.Cluster, do, undo string) {
 	t.Helper()
 	m := c.Members[0]
 	step := func(theirs bool, line string) lab.Result {
@@ -91,6 +92,16 @@ func alike(t *testing.T, c *lab.Cluster, do, undo string) {
 		return settled(m.CtlInput("", words(line)...))
 	}
 	doTheirs, undoOurs := step(true, do), step(false, undo)
+	// A member says in its next cycle that its scheduled restart is gone, and
+	// the tools act on what the keys say.
+	l.Until(30*time.Second, "no scheduled restart in any member's key", func() string {
+		for _, m := range c.Members {
+			if at := key(t, c, "members/"+m.Name)["scheduled_restart"]; at != nil && undo != "" {
+				return fmt.Sprint(m.Name, " ", at)
+			}
+		}
+		return ""
+	})
 	doOurs, undoTheirs := step(false, do), step(true, undo)
 	differ(t, words(do), doTheirs, doOurs)
 	differ(t, words(undo), undoTheirs, undoOurs)
@@ -186,7 +197,7 @@ func tools(t *testing.T, o lab.Options) {
 		{"switchover --force --candidate pg02", "switchover --force --candidate pg01"},
 		{"failover --force --candidate pg02", "failover --force --candidate pg01"},
 	} {
-		alike(t, c, change.do, change.undo)
+		alike(t, l, c, change.do, change.undo)
 	}
 	c.WaitHealthy(60 * time.Second)
 	paused(t, l, c, true)
