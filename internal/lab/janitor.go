@@ -44,13 +44,14 @@ else
 	done
 fi
 # What killed PostgreSQL servers leave: the System V segment named in their lock
-# file, and POSIX segments that no process maps any more.
+# file, and POSIX segments. These name no owner, and a living server need not map
+# its own: PostgreSQL 15 pins those of its statistics. So they go once no
+# PostgreSQL of anybody's runs; they are listed before that is looked at.
+shms=$(ls -d /dev/shm/PostgreSQL.* 2>/dev/null)
 find "$dir" -name postmaster.pid 2>/dev/null | while read -r f; do
 	id=$(sed -n '7s/.* //p' "$f"); [ -z "$id" ] || ipcrm -m "$id" 2>/dev/null
 done
-for shm in /dev/shm/PostgreSQL.*; do
-	[ -e "$shm" ] && ! grep -qs "$shm" /proc/[0-9]*/maps && rm -f "$shm"
-done
+[ -z "$shms" ] || grep -qsx postgres /proc/[0-9]*/comm || rm -f $shms
 for link in $(ip -o link 2>/dev/null | sed -n "s/^[0-9]*: \($id-[^:@]*\).*/\1/p"); do ip link del "$link"; done
 for ns in $(ip netns 2>/dev/null | sed -n "s/^\($id-[^ ]*\).*/\1/p"); do ip netns del "$ns"; done
 awk -v d="$dir/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r m; do umount -l "$m"; done
