@@ -141,12 +141,13 @@ func (t *changes) stepDown(c Cycle) {
 		d.last = *now
 	}
 	job := c.View.Job
-	if d.shutDown.IsZero() && (d.last.Stopped || job != nil && job.Phase == ha.PhaseShutDown || now == nil) {
+	handed := d.last.HandedTo != "" && (d.last.Released || c.Tried.HandOver == ha.Done)
+	gave := handed || c.Tried.Release == ha.Done // PostgreSQL is down by then, whatever the job has said so far
+	if d.shutDown.IsZero() && (d.last.Stopped || job != nil && job.Phase == ha.PhaseShutDown || gave || now == nil) {
 		d.shutDown = max(c.Started, d.last.Since) // its report began the pass
 		t.to.Phase(d.operation, "shutdown", d.shutDown.Sub(d.last.Since))
 	}
-	handed := d.last.HandedTo != "" && (d.last.Released || c.Tried.HandOver == ha.Done)
-	if d.given.IsZero() && (handed || d.last.Released || c.Tried.Release == ha.Done) {
+	if d.given.IsZero() && !d.shutDown.IsZero() && (gave || d.last.Released) {
 		d.given = c.Ended
 		t.to.Phase(d.operation, "release", d.given.Sub(d.shutDown))
 	}

@@ -88,6 +88,7 @@ func TestChangesAreCounted(t *testing.T) {
 	manual := &dcs.Failover{Candidate: "a", Revision: 7}
 	graceful := &ha.Demotion{Mode: ha.DemoteGraceful, Since: second(10.5)}
 	handed := &ha.Demotion{Mode: ha.DemoteGraceful, Since: second(10.5), Released: true, HandedTo: "b"}
+	lost := &ha.Demotion{Mode: ha.DemoteGraceful, Since: second(10.5), Released: true}
 	immediate := &ha.Demotion{Mode: ha.DemoteImmediateNoLock, Since: second(10)}
 	stopping := &ha.Job{JobSpec: ha.JobSpec{Kind: ha.JobStop}}
 	down := &ha.Job{JobSpec: ha.JobSpec{Kind: ha.JobStop}, Phase: ha.PhaseShutDown}
@@ -111,6 +112,18 @@ func TestChangesAreCounted(t *testing.T) {
 			{at: 13, reason: ha.Following, leader: "b", members: "b", streaming: true}},
 			[]string{"demoting switchover_demoting", "phase switchover prepare 500ms", "role changed", "phase switchover shutdown 300ms",
 				"phase switchover release 100ms", "switched over handed_over", "phase switchover rejoin 2.2s"}},
+		{"switchover whose stop ends in the pass of the hand-over", []pass{leads,
+			{at: 10, reason: ha.SwitchoverDemoting, leader: "a", members: "b", primary: true, failover: toB, demotion: graceful, job: stopping},
+			{at: 10.9, took: 100 * time.Millisecond, reason: ha.JobInProgress, leader: "a", members: "b", demotion: handed, job: stopping, tried: ha.Tried{HandOver: ha.Done}},
+			{at: 12, reason: ha.StartingSecondary, leader: "b", members: "b"}},
+			[]string{"demoting switchover_demoting", "phase switchover prepare 500ms", "role changed", "phase switchover shutdown 400ms",
+				"phase switchover release 100ms", "switched over handed_over"}},
+		{"the key is lost while PostgreSQL stops", []pass{leads,
+			{at: 10, reason: ha.SwitchoverDemoting, leader: "a", members: "b", primary: true, failover: toB, demotion: graceful, job: stopping},
+			{at: 10.7, reason: ha.JobInProgress, leader: "b", members: "b", primary: true, demotion: lost, job: stopping},
+			{at: 10.9, took: 100 * time.Millisecond, reason: ha.JobInProgress, leader: "b", members: "b", demotion: lost, job: down}},
+			[]string{"demoting switchover_demoting", "phase switchover prepare 500ms", "role changed", "phase switchover shutdown 400ms",
+				"phase switchover release 100ms"}},
 		{"switchover that nobody can take over", []pass{leads,
 			{at: 10, reason: ha.SwitchoverDemoting, leader: "a", members: "b", primary: true, failover: toB, demotion: graceful, job: stopping},
 			{at: 10.8, reason: ha.SwitchoverHandingOver, leader: "a", members: "b", demotion: graceful, job: down},

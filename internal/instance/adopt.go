@@ -49,6 +49,7 @@ func (s *Server) Adopt(ctx context.Context) (Adopted, error) {
 	}
 	s.mu.Unlock()
 	if row == nil {
+		s.keepRecovery(role)
 		s.log.Info("found a postmaster that does not answer queries yet", "pid", p.pid, "ready", a.Ready, "err", err)
 		return a, nil
 	}
@@ -62,6 +63,21 @@ func (s *Server) Adopt(ctx context.Context) (Adopted, error) {
 	}
 	s.log.Info("found a running server", "pid", p.pid, "role", role, "timeline", row.Timeline, "version", row.Version)
 	return a, nil
+}
+
+// keepRecovery: a standby that cannot be asked yet goes on with the recovery
+// parameters in its file. Without them the next write would take its source
+// from it, and it would count as one that follows nobody.
+func (s *Server) keepRecovery(role postgres.Role) {
+	if role != postgres.RoleReplica {
+		return
+	}
+	text, err := readFileIfThere(s.confFile())
+	if err != nil {
+		s.log.Warn("read the recovery parameters of a standby that does not answer", "err", err)
+		return
+	}
+	s.setRecovery(postgres.RecoverySection(string(text)))
 }
 
 // roleByFiles is the role a directory suggests: uninitialized without usable

@@ -61,6 +61,7 @@ func TestCluster(t *testing.T) {
 	b.untilStreaming()
 	c.untilStreaming()
 	t.Run("standby", func(t *testing.T) { standbyFacts(t, a, b) })
+	t.Run("unanswered", func(t *testing.T) { unanswered(t, b) })
 	t.Run("slots", func(t *testing.T) { slots(t, a, b) })
 	t.Run("rotated password", func(t *testing.T) { rotatedPassword(t, a, b) })
 	t.Run("upstream", func(t *testing.T) { upstream(t, a, b, c) })
@@ -110,6 +111,27 @@ func standbyFacts(t *testing.T, a, b *node) {
 	}
 	if changed, err := second.WriteFiles(ctx); err != nil || changed {
 		t.Fatalf("files after adoption: changed %v, %v\n%s", changed, err, readAll(t, b.confFile()))
+	}
+}
+
+// A standby that a new agent cannot ask keeps its source: without it it would
+// look like one that may lead.
+func unanswered(t *testing.T, b *node) {
+	ctx := within(t, 20*time.Second)
+	mute := b.open()
+	mute.local.PostgreSQL.Superuser.Username = "nobody_of_that_name"
+	found, err := mute.Adopt(ctx)
+	if err != nil || !found.Running || found.Row != nil {
+		t.Fatalf("adopt without an answer: %+v, %v", found, err)
+	}
+	before := readAll(t, b.confFile())
+	if _, err := mute.WriteFiles(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(before) {
+		if name, _, _ := strings.Cut(line, " "); postgres.IsRecoveryGUC(name) && !strings.Contains(readAll(t, b.confFile()), line) {
+			t.Errorf("gone from the configuration of a server that was not asked: %s", line)
+		}
 	}
 }
 

@@ -103,3 +103,22 @@ func StripRecoveryGUCs(content string) (result string, changed bool) {
 	}
 	return b.String(), changed
 }
+
+// RecoverySection is the recovery section of a postgresql.conf that RenderConf
+// wrote. Lines of another form are left out; nil: there is none.
+func RecoverySection(content string) map[string]string {
+	var out map[string]string
+	for line := range strings.Lines(content) {
+		name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), " = ")
+		if !ok || !IsRecoveryGUC(name) || len(value) < 2 || value[0] != '\'' || value[len(value)-1] != '\'' {
+			continue
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[name] = confUnescapes.Replace(value[1 : len(value)-1])
+	}
+	return out
+}
+
+var confUnescapes = strings.NewReplacer(`''`, `'`, `\\`, `\`, `\n`, "\n", `\r`, "\r")

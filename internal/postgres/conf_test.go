@@ -190,3 +190,16 @@ func TestFilterOptions(t *testing.T) {
 		}
 	}
 }
+
+// What was written is read back, and nothing but the recovery section.
+func TestRecoverySection(t *testing.T) {
+	want := map[string]string{"primary_conninfo": `host=a password=it''s \ "n`, "primary_slot_name": "b",
+		"restore_command": "cp /a/%f \\\n'%p'", "recovery_target_xid": ""}
+	text := RenderConf(RenderInput{Version: 150000, Parameters: map[string]string{"port": "5432", "cluster_name": "x"}, Recovery: want})
+	if got := RecoverySection(text); !maps.Equal(got, want) {
+		t.Errorf("got %q\nwant %q\nfrom %s", got, want, text)
+	}
+	if got := RecoverySection(RenderConf(RenderInput{Version: 150000})); got != nil {
+		t.Errorf("got %q from a primary's file", got)
+	}
+}

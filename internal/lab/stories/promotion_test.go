@@ -121,6 +121,11 @@ func TestPendingPromotionIsEndedWhenAnotherLeads(t *testing.T) {
 		return ""
 	})
 	t.Logf("ended %v after the start of the agent", took.Round(10*time.Millisecond))
+	// A frozen postmaster does not obey: it is the guard's deadline that ends
+	// it. Thawed it would have found the agent's request to stop.
+	if !strings.Contains(candidate.AgentLog(), "Demoting self (immediate-nolock)") {
+		t.Errorf("the agent did not ask PostgreSQL to stop:\n%s", candidate.AgentLog())
+	}
 	if now := c.WaitHealthy(60 * time.Second); now != next {
 		t.Errorf("%s leads, %s did", now.Name, next.Name)
 	}
