@@ -98,6 +98,39 @@ func TestUnavailable(t *testing.T) {
 	}
 }
 
+// A deletion that fails, or whose outcome is not known, says so.
+func TestRemoveFails(t *testing.T) {
+	for _, tc := range []struct {
+		hooks dcstest.Hooks
+		want  string
+	}{
+		{dcstest.Hooks{Request: func(c dcstest.Call) dcstest.Fault {
+			if c.Kind == dcstest.Write {
+				return dcstest.Unavailable
+			}
+			return dcstest.Pass
+		}}, `remove cluster "shop": `},
+		{dcstest.Hooks{Reply: func(c dcstest.Call) dcstest.Fault {
+			if c.Kind == dcstest.Write {
+				return dcstest.Lost
+			}
+			return dcstest.Pass
+		}}, `remove cluster "shop": no answer; the keys may be gone or not`},
+	} {
+		memory := dcstest.NewMemory(clock.System{})
+		memory.Put(dcs.KeyConfig, `{"ttl":30}`)
+		memory.SetHooks(tc.hooks)
+		s := &Session{
+			In: strings.NewReader("shop\nYes I am aware\n"), Out: io.Discard, Err: io.Discard, Now: time.Now,
+			Open: func(context.Context, string) (Store, error) { return memory.Open("", time.Minute), nil },
+		}
+		err := Remove(t.Context(), s, RemoveOptions{Cluster: "shop", Format: render.JSON})
+		if err == nil || !strings.HasPrefix(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("got %v, want %q...", err, tc.want)
+		}
+	}
+}
+
 // What another writer changed since the configuration was read is never lost.
 func TestEditConfigConflict(t *testing.T) {
 	memory := dcstest.NewMemory(clock.System{})

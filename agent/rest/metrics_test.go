@@ -136,3 +136,17 @@ func TestMetricsLint(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryStateHasItsNumber is the table of rest-api.md 3.1.
+func TestEveryStateHasItsNumber(t *testing.T) {
+	for i, text := range []postgres.State{"initializing new cluster", "initdb failed", "running custom bootstrap script",
+		"custom bootstrap failed", "creating replica", "running", "starting", "starting after custom bootstrap", "start failed",
+		"restarting", "restart failed", "stopping", "stopped", "stop failed", "crashed"} {
+		if got := stateIndex(text); got != float64(i) {
+			t.Errorf("%s is %v, want %d", text, got, i)
+		}
+	}
+	if got := stateIndex("unknown"); got != -1 {
+		t.Errorf("unknown is %v", got)
+	}
+}

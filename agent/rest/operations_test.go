@@ -202,3 +202,27 @@ func TestConfigOfOthersWins(t *testing.T) {
 		t.Errorf("GET: %s", text)
 	}
 }
+
+// TestConfigKeyMissing: nothing to show is a bare 502; PATCH has nothing to
+// change; PUT makes the key (sections 6.4 and 7).
+func TestConfigKeyMissing(t *testing.T) {
+	for name, key := range map[string]*dcs.Config{"missing": nil, "damaged": {Raw: []byte(`{"ttl": 10`), Revision: 8}} {
+		a := &testAgent{status: primary(clock.Now()), cluster: twoMembers()}
+		a.cluster.Config = key
+		view := *a.status.Cluster
+		view.Config = key
+		a.status.Cluster = &view
+		_, url := start(t, a, nil)
+		for _, step := range []struct {
+			method, body string
+			code         int
+		}{{"GET", "", 502}, {"PATCH", `{"ttl": 40}`, 503}, {"PUT", `{"ttl": 40}`, 200}, {"GET", "", 200}} {
+			if code, text := ask(t, step.method, url+"/config", step.body); code != step.code {
+				t.Errorf("%s: %s: %d %s, want %d", name, step.method, code, text, step.code)
+			}
+		}
+		if got := a.seen(); len(got) != 1 || !reflect.DeepEqual(got[0], ConfigRequest{[]byte(`{"ttl":40}`), dcs.Guard{}}) {
+			t.Errorf("%s: the agent was asked %s", name, got)
+		}
+	}
+}

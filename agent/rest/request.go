@@ -119,7 +119,6 @@ func (ConfigRequest) request()        {}
 var (
 	RestartDone        = Result{Code: http.StatusOK, Text: "restarted successfully"}
 	RestartFailed      = Result{Code: http.StatusServiceUnavailable, Text: "restart failed"}
-	RestartError       = Result{Code: http.StatusBadRequest, Text: "restart failed"} // not even begun
 	StillStarting      = Result{Code: http.StatusServiceUnavailable, Text: "postgres is still starting"}
 	ConditionsUnmet    = Result{Code: http.StatusServiceUnavailable, Text: "restart conditions are not satisfied"}
 	RestartScheduled   = Result{Code: http.StatusAccepted, Text: "Restart scheduled"}

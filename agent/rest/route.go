@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -108,8 +109,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.write(w, r, a)
 	class, check := pathClass(r.Method, c.path)
 	s.recorder.request(class, check, a.code, time.Since(begin))
-	s.log.Debug(fmt.Sprintf("API thread: %s %q %d - latency: %.3f ms",
-		r.RemoteAddr, r.Method+" "+r.RequestURI+" "+r.Proto, a.code, float64(time.Since(begin).Microseconds())/1000))
+	client, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		client = r.RemoteAddr
+	}
+	s.log.Debug(fmt.Sprintf("API thread: %s - - %q %d - latency: %.3f ms",
+		client, r.Method+" "+r.RequestURI+" "+r.Proto, a.code, float64(time.Since(begin).Microseconds())/1000))
 }
 
 // answerSafely turns a broken invariant in one handler into one bad answer:

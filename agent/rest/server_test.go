@@ -2,12 +2,16 @@ package rest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -331,3 +335,34 @@ func TestRefusalWithABodyIsDelivered(t *testing.T) {
 		}
 	}
 }
+
+// TestRequestLog is the line at level DEBUG that rest-api.md section 1 asks for.
+func TestRequestLog(t *testing.T) {
+	var text lockedBuffer
+	_, url := start(t, well(), func(o *Options) {
+		o.Log = slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	ask(t, http.MethodGet, url+"/replica?lag=1", "")
+	line := regexp.MustCompile(`level=DEBUG msg="API thread: 127\.0\.0\.1 - - \\"GET /replica\?lag=1 HTTP/1\.1\\" 503 - latency: \d+\.\d{3} ms"`)
+	deadline := time.After(5 * time.Second)
+	for !line.MatchString(text.String()) { // written behind the answer
+		select {
+		case <-deadline:
+			t.Fatalf("log:\n%s", text.String())
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// lockedBuffer is a buffer that is written and read at the same time.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+func (l *lockedBuffer) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }

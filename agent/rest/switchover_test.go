@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgha/internal/api"
@@ -258,5 +259,28 @@ func TestSwitchoverRefusals(t *testing.T) {
 		if code, text := ask(t, http.MethodPost, url+"/switchover", tc.body); code != tc.code || text != tc.text {
 			t.Errorf("%s: %d %q, want %d %q", tc.name, code, text, tc.code, tc.text)
 		}
+	}
+}
+
+// TestSwitchoverGivesUpWaiting: 2 x max(10 s, loop_wait), and then nobody
+// claims that it failed (section 10.3).
+func TestSwitchoverGivesUpWaiting(t *testing.T) {
+	for _, tc := range []struct {
+		loopWait time.Duration
+		want     string
+	}{
+		{2 * time.Second, "Switchover status unknown after 20 seconds; operation may still be in progress"},
+		{15 * time.Second, "Switchover status unknown after 30 seconds; operation may still be in progress"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a := switchedAgent(clock.Now())
+			a.cluster.Failover = &dcs.Failover{Leader: "db1"} // nobody takes it up
+			begin := time.Now()
+			got := (&Server{backend: a}).awaitLeader(t.Context(), wish{action: switchover}, "db1", tc.loopWait)
+			checkRefusal(t, "time is over", &got, 503, tc.want)
+			if took := time.Since(begin); took != 2*max(10*time.Second, tc.loopWait) {
+				t.Errorf("after %v", took)
+			}
+		})
 	}
 }

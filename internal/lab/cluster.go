@@ -256,12 +256,12 @@ func (c *Cluster) WaitLeader(timeout time.Duration, not ...*Member) *Member {
 // one timeline; absent members (lost machines) are left out. It returns the leader.
 func (c *Cluster) WaitHealthy(timeout time.Duration, absent ...*Member) *Member {
 	c.lab.t.Helper()
-	c.until(timeout, "one leader, all others streaming", func() string { return c.unhealthy(absent) })
+	c.until(timeout, "one leader, all others streaming", func() string { return c.Unhealthy(absent...) })
 	return c.Leader()
 }
 
-// unhealthy says what is missing, or "".
-func (c *Cluster) unhealthy(absent []*Member) string {
+// Unhealthy says what WaitHealthy still waits for, or "".
+func (c *Cluster) Unhealthy(absent ...*Member) string {
 	view, err := c.View()
 	if err != nil {
 		return err.Error()

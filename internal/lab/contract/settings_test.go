@@ -54,14 +54,14 @@ func rewriteSection(t *testing.T, m *lab.Member, lines string) {
 	if before, after, again := strings.Cut(rest, settingsMark); again {
 		rest = before + after[strings.Index(after, "\netcd3:"):]
 	}
-	indented := ""
+	own := ""
 	if lines != "" {
-		indented = "  " + strings.ReplaceAll(lines, "\n", "\n  ") + "\n"
+		own = settingsMark + "  " + strings.ReplaceAll(lines, "\n", "\n  ") + "\n"
 	}
 	// The case's own come last: of a key that is there twice the last counts.
 	text := head + settingsBegin + rest
 	if i := strings.Index(text, "\netcd3:"); i >= 0 {
-		text = strings.TrimRight(text[:i], "\n") + "\n" + settingsMark + indented + text[i:]
+		text = strings.TrimRight(text[:i], "\n") + "\n" + own + text[i:]
 	}
 	if err := os.WriteFile(m.Config(), []byte(text), 0o644); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -32,7 +33,7 @@ func newAuthority(dir string) (*authority, error) {
 		return nil, err
 	}
 	a := &authority{dir: dir, key: key, next: 2}
-	own := template("authority", 1)
+	own := template(1, "authority")
 	own.IsCA, own.BasicConstraintsValid, own.KeyUsage = true, true, x509.KeyUsageCertSign
 	der, err := x509.CreateCertificate(rand.Reader, own, own, &key.PublicKey, key)
 	if err != nil {
@@ -41,22 +42,29 @@ func newAuthority(dir string) (*authority, error) {
 	if a.cert, err = x509.ParseCertificate(der); err != nil {
 		return nil, err
 	}
-	return a, errors.Join(a.write("ca.crt", "CERTIFICATE", der), a.issue("server", "pg"), a.issue("client", "client"))
+	return a, errors.Join(a.write("ca.crt", "CERTIFICATE", der), a.issue("server", []string{"pg"}), a.issue("client", []string{"client"}))
 }
 
-func template(name string, serial int64) *x509.Certificate {
-	return &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+func template(serial int64, names ...string) *x509.Certificate {
+	var addresses []net.IP
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			addresses = append(addresses, ip)
+		}
+	}
+	return &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names[:1], IPAddresses: addresses,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
 }
 
-// issue writes <file>.crt and <file>.key for a name, in place of what was there.
-func (a *authority) issue(file, name string) error {
+// issue writes <file>.crt and <file>.key for a name, and addresses, in place
+// of what was there.
+func (a *authority) issue(file string, names []string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template(name, a.next), a.cert, &key.PublicKey, a.key)
+	der, err := x509.CreateCertificate(rand.Reader, template(a.next, names...), a.cert, &key.PublicKey, a.key)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,12 +26,23 @@ type world struct {
 	// tls is how pg02 is spoken to; set by the directive settings.
 	tls *tlsFiles
 	ca  *authority
+	// stored is the configuration as the bootstrap wrote it, shown is what
+	// GET /config makes of it.
+	stored, shown string
 	// down says that etcd was killed: nothing can be compared then.
 	down bool
+	// timelines says that timelines are not compared.
+	timelines bool
+	limit     time.Duration // of one wait
+	wrong     []string      // of the file: datadriven ends it when the test has failed
 }
 
-// patience bounds every wait for a state of the cluster.
-const patience = 90 * time.Second
+// patience bounds every wait for a state of the cluster, impatience those
+// after a case has failed.
+const (
+	patience   = 90 * time.Second
+	impatience = 20 * time.Second
+)
 
 // newWorld starts the cluster. pg03 carries tags that people use.
 func newWorld(t *testing.T) *world {
@@ -54,7 +64,17 @@ func newWorld(t *testing.T) *world {
 	}
 	w.cluster.WaitHealthy(patience)
 	w.writeTool(t)
-	var err error
+	leader.MustQuery("create table t as select 1 as x") // what cases write to, and a transaction to replay
+	a, err := w.send(leader, leader.Host, "GET /config", nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.shown = a.body; a.code != 200 {
+		t.Fatalf("GET /config: %s", a.text())
+	}
+	if w.stored, _, err = w.etcd.Get(w.cluster.Key("config")); err != nil {
+		t.Fatal(err)
+	}
 	if w.ca, err = newAuthority(filepath.Join(w.Dir, "tls")); err != nil {
 		t.Fatal(err)
 	}
@@ -132,21 +152,44 @@ func TestContract(t *testing.T) {
 			t.Fatalf("no cases in testdata/%s: %v", part, err)
 		}
 		for _, file := range files {
-			t.Run(part+"/"+strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-				begin := time.Now()
-				datadriven.RunTest(t, file, func(t *testing.T, d *datadriven.TestData) string { return w.directive(t, d) })
-				t.Logf("%.1f s", time.Since(begin).Seconds())
-			})
+			t.Run(part+"/"+strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) { w.walk(t, part, file) })
 		}
 	}
 }
 
+// walk runs one file's cases, from a cluster that is as every file finds it.
+func (w *world) walk(t *testing.T, part, file string) {
+	begin := time.Now()
+	w.timelines = part == "outages"
+	w.limit, w.wrong = patience, nil
+	if part != "bootstrap" {
+		w.restore(t)
+	}
+	ready := time.Since(begin)
+	datadriven.RunTest(t, file, func(t *testing.T, d *datadriven.TestData) string { return w.directive(t, d) })
+	for _, text := range w.wrong {
+		t.Error(text)
+	}
+	t.Logf("%.1f s, %.1f s of them before the first case", time.Since(begin).Seconds(), ready.Seconds())
+}
+
+// directive runs one case. A wrong answer fails the test and the file goes on:
+// later cases undo what earlier ones did. After the first one nothing is
+// waited for as long as before.
 func (w *world) directive(t *testing.T, d *datadriven.TestData) string {
 	t.Helper()
+	var got string
 	if d.HasArg("eventually") {
-		return w.eventually(t, d)
+		got = w.eventually(t, d)
+	} else {
+		got = w.once(t, d)
 	}
-	return w.once(t, d)
+	if d.Rewrite || strings.TrimSpace(got) == strings.TrimSpace(d.Expected) {
+		return got
+	}
+	w.limit = impatience
+	w.wrong = append(w.wrong, fmt.Sprintf("%s:\n%s\n%s\nexpected:\n%sfound:\n%s", d.Pos, d.Cmd, d.Input, d.Expected, got))
+	return d.Expected
 }
 
 func (w *world) once(t *testing.T, d *datadriven.TestData) string {
@@ -159,6 +202,9 @@ func (w *world) once(t *testing.T, d *datadriven.TestData) string {
 	case "raw":
 		return w.raw(t, d)
 	case "metrics":
+		if d.HasArg("own") {
+			return w.ownMetrics(t, d)
+		}
 		return w.metrics(t, d)
 	case "ctl":
 		return w.ctl(t, d)
@@ -187,7 +233,7 @@ func (w *world) once(t *testing.T, d *datadriven.TestData) string {
 // known to wait for: the answer after two seconds counts.
 func (w *world) eventually(t *testing.T, d *datadriven.TestData) string {
 	t.Helper()
-	limit := patience
+	limit := w.limit
 	if d.Rewrite {
 		limit = 2 * time.Second
 	}
@@ -223,7 +269,7 @@ func (w *world) await(t *testing.T, d *datadriven.TestData) string {
 	t.Helper()
 	path, texts, _ := strings.Cut(w.unmasked(d.Input), "\n")
 	for _, m := range w.on(t, d) {
-		until(t, d.Pos+": "+m.Name+" answers as awaited", func() string {
+		last := w.until(func() string {
 			a, err := w.send(m, m.Host, "GET "+path, nil, "")
 			if err != nil {
 				return err.Error()
@@ -236,182 +282,26 @@ func (w *world) await(t *testing.T, d *datadriven.TestData) string {
 			}
 			return ""
 		})
+		if last != "" {
+			return fmt.Sprintf("%s still not, after %v: %s\n", m.Name, w.limit, w.masked(last))
+		}
 	}
 	return "ok"
 }
 
-// until is Lab.Until that ends the case's own test only.
-func until(t *testing.T, what string, probe func() string) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
+// until asks probe until it says nothing more, or for too long; it returns
+// what it said last.
+func (w *world) until(probe func() string) string {
+	deadline := time.Now().Add(w.limit)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		last := probe()
-		if last == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("after %v still not: %s\nlast seen: %s", patience, what, last)
+		if last == "" || time.Now().After(deadline) {
+			return last
 		}
 		<-tick.C
 	}
-}
-
-// do is one step that changes the world.
-func (w *world) do(t *testing.T, line string) error {
-	t.Helper()
-	words := strings.Fields(line)
-	if len(words) < 2 {
-		return fmt.Errorf("not understood")
-	}
-	what, whom := words[0], words[1]
-	rest := strings.TrimSpace(strings.TrimPrefix(strings.TrimPrefix(line, what+" "), whom))
-	switch what {
-	case "etcd":
-		return w.doEtcd(whom, rest)
-	case "sql":
-		_, err := w.member(t, whom).Query(rest)
-		return err
-	case "agent":
-		return w.doAgent(w.member(t, whom), rest)
-	case "postgres":
-		return doPostgres(t, w.member(t, whom), rest)
-	case "healthy":
-		w.cluster.WaitHealthy(patience)
-		return nil
-	case "tls":
-		return w.ca.issue(whom, rest)
-	case "bin":
-		return w.holdProgram(t, w.member(t, whom), rest)
-	}
-	return fmt.Errorf("not understood")
-}
-
-func (w *world) doEtcd(verb, rest string) error {
-	switch verb {
-	case "kill":
-		w.down = true
-		w.etcd.Members[0].Kill()
-	case "start":
-		w.etcd.Members[0].Start()
-		w.etcd.WaitHealthy(patience)
-		w.down = false
-	case "put":
-		key, value, _ := strings.Cut(rest, " ")
-		w.etcd.Put(w.cluster.Key(key), value)
-	case "delete":
-		w.etcd.Delete(w.cluster.Key(rest))
-	default:
-		return fmt.Errorf("not understood")
-	}
-	return nil
-}
-
-func (w *world) doAgent(m *lab.Member, verb string) error {
-	switch verb {
-	case "stop":
-		m.Shutdown(patience)
-	case "kill":
-		m.KillAgent()
-	case "start":
-		m.Start()
-	case "freeze":
-		m.FreezeAgent()
-	case "thaw":
-		m.ThawAgent()
-	case "reload":
-		return m.Agent().Signal(syscall.SIGHUP)
-	default:
-		return fmt.Errorf("not understood")
-	}
-	return nil
-}
-
-func doPostgres(t *testing.T, m *lab.Member, verb string) error {
-	t.Helper()
-	sig, known := map[string]syscall.Signal{"stop": syscall.SIGINT, "crash": syscall.SIGKILL,
-		"freeze": syscall.SIGSTOP, "thaw": syscall.SIGCONT}[verb]
-	if !known {
-		return fmt.Errorf("not understood")
-	}
-	pid := m.Postmaster()
-	if pid == 0 {
-		return fmt.Errorf("PostgreSQL does not run")
-	}
-	if verb == "freeze" || verb == "thaw" {
-		return signalTree(pid, sig)
-	}
-	if err := syscall.Kill(pid, sig); err != nil {
-		return err
-	}
-	until(t, "PostgreSQL of "+m.Name+" has ended", func() string {
-		if lab.Running(pid) {
-			return "it runs"
-		}
-		return ""
-	})
-	return nil
-}
-
-// signalTree signals the postmaster and its children.
-func signalTree(postmaster int, sig syscall.Signal) error {
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", postmaster, postmaster))
-	if err != nil {
-		return err
-	}
-	for _, f := range append(strings.Fields(string(children)), fmt.Sprint(postmaster)) {
-		var pid int
-		if _, err := fmt.Sscan(f, &pid); err != nil {
-			return err
-		}
-		// A backend may have ended since the list was read.
-		if err := syscall.Kill(pid, sig); err != nil && err != syscall.ESRCH {
-			return err
-		}
-	}
-	return nil
-}
-
-// holdProgram makes one of PostgreSQL's programs wait for the file <name>.go
-// in the member's directory (hold), or creates that file (release): states
-// that last a moment last as long as a case needs.
-func (w *world) holdProgram(t *testing.T, m *lab.Member, rest string) error {
-	t.Helper()
-	verb, name, _ := strings.Cut(rest, " ")
-	gate, dir := filepath.Join(m.Dir, name+".go"), filepath.Join(m.Dir, "bin")
-	if verb == "release" {
-		return os.WriteFile(gate, nil, 0o644)
-	}
-	if verb != "hold" {
-		return fmt.Errorf("not understood")
-	}
-	real := lab.PGBin(t, lab.PGVersion(t))
-	if _, err := os.Stat(dir); err == nil {
-		return os.Remove(gate)
-	}
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return err
-	}
-	programs, err := filepath.Glob(real + "/*")
-	if err != nil {
-		return err
-	}
-	for _, p := range programs {
-		if err := os.Symlink(p, filepath.Join(dir, filepath.Base(p))); err != nil {
-			return err
-		}
-	}
-	held := filepath.Join(dir, name)
-	text := fmt.Sprintf("#!/bin/sh\nwhile [ ! -e %s ]; do sleep 0.05; done\nexec %s/%s \"$@\"\n", gate, real, name)
-	if err := os.Remove(held); err != nil {
-		return err
-	}
-	if err := os.WriteFile(held, []byte(text), 0o755); err != nil {
-		return err
-	}
-	edit(t, m.Config(), "bin_dir: "+real+"\n", "bin_dir: "+dir+"\n")
-	return nil
 }
 
 // ctl runs a command line of the shell in which ctl and bare are commands;
@@ -427,21 +317,21 @@ func (w *world) ctl(t *testing.T, d *datadriven.TestData) string {
 		}
 	}
 	m := w.member(t, "pg01")
-	in, errors := filepath.Join(m.Dir, "ctl.in"), filepath.Join(m.Dir, "ctl.err")
+	in, errs := filepath.Join(m.Dir, "ctl.in"), filepath.Join(m.Dir, "ctl.err")
 	if err := os.WriteFile(in, []byte(input.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	begin := time.Now()
-	out, code, err := m.Run(ctx, "/bin/sh", "-c", fmt.Sprintf("PATH=%s:$PATH; export TMPDIR=%s; { %s\n} <%s 2>%s", w.Dir, m.Dir, line, in, errors))
+	out, code, err := m.Run(ctx, "/bin/sh", "-c", fmt.Sprintf("PATH=%s:$PATH; export TMPDIR=%s; { %s\n} <%s 2>%s", w.Dir, m.Dir, line, in, errs))
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", d.Pos, err, out)
 	}
 	if d.HasArg("took") {
 		t.Logf("%s: %s took %v", d.Pos, line, time.Since(begin).Round(time.Millisecond))
 	}
-	complaints, err := os.ReadFile(errors)
+	complaints, err := os.ReadFile(errs)
 	if err != nil {
 		t.Fatal(err)
 	}
