@@ -177,12 +177,12 @@ func (e *explainCommand) dynamic(ctx context.Context, local *config.Local, warn 
 	if text, err := os.ReadFile(path); err == nil && local.PostgreSQL.DataDir != "" {
 		doc, err := config.ParseDocument(text)
 		if err == nil && !doc.IsEmpty() {
-			warn("it is the agent's copy, %s", path)
+			warn("the dynamic configuration shown is the agent's copy, %s", path)
 			return doc, path
 		}
 		warn("%s is ignored: %v", path, err)
 	}
-	warn("it is bootstrap.dcs of the local configuration, which counts only until a cluster exists")
+	warn("the dynamic configuration shown is bootstrap.dcs of the local configuration, which counts only until a cluster exists")
 	return config.DocumentFromMap(config.BootstrapDocument(local)), ""
 }
 

@@ -57,7 +57,7 @@ func BootstrapDocument(local *Local) map[string]any {
 func leaveOutUnreadable(doc map[string]any) {
 	for _, key := range []string{"ttl", "loop_wait", "retry_timeout"} {
 		if value, there := doc[key]; there {
-			if _, ok := integer(value, "s"); !ok {
+			if _, ok := wholeSeconds(value); !ok {
 				delete(doc, key)
 			}
 		}

@@ -270,6 +270,13 @@ func TestInitialDynamic(t *testing.T) {
 	if !EqualText(got, want) {
 		t.Errorf("got %v", got)
 	}
+	// A number with a unit is no number here: left out, the rest holds.
+	if l, err = loadText(t, "bootstrap:\n  dcs: {ttl: 15s, loop_wait: 5, retry_timeout: 7}\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ParseDynamic(InitialDynamic(l), nil); err != nil {
+		t.Errorf("every member rejects what a bootstrap wrote: %v", err)
+	}
 	l, err = loadText(t, "scope: a\n")
 	if err != nil {
 		t.Fatal(err)
