@@ -303,6 +303,6 @@ func (a *agent) memberData(v View, o instance.Observation) dcs.MemberData {
 	if o.Row != nil {
 		tl = o.Row.Timeline
 	}
-	return memberData(identityOf(local, a.settings.Effective().Database, a.options.Version), v, o, local.Tags.Published,
+	return memberData(identityOf(local, a.inst.RunningPort(), a.settings.Effective().Database, a.options.Version), v, o, local.Tags.Published,
 		a.machine.checkpoint.pending(tl), a.pub.scheduledRestart(), a.inst.Pending())
 }

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"bytes"
+	"net"
+	"strconv"
 
 	"pgha/internal/api"
 	"pgha/internal/config"
@@ -20,13 +22,13 @@ type identity struct {
 	version                   string // of pgha
 }
 
-func identityOf(l *config.Local, database, version string) identity {
+func identityOf(l *config.Local, runningPort int, database, version string) identity {
 	scheme := "http"
 	if l.RestAPI.CertFile != "" {
 		scheme = "https"
 	}
 	id := identity{
-		connURL: "postgres://" + l.PostgreSQL.ConnectAddress + "/" + database,
+		connURL: "postgres://" + reachable(l.PostgreSQL.ConnectAddress, l.PostgreSQL.Port, runningPort) + "/" + database,
 		apiURL:  scheme + "://" + l.RestAPI.ConnectAddress + "/patroni",
 		version: version,
 	}
@@ -34,6 +36,18 @@ func identityOf(l *config.Local, database, version string) identity {
 		id.proxyURL = "postgres://" + l.PostgreSQL.ProxyAddress + "/" + database
 	}
 	return id
+}
+
+// reachable is an address for others while PostgreSQL still listens on the
+// port it was started with: a new postgresql.listen waits for a restart, and
+// with it the port of the connect_address that belongs to it. running is zero
+// when it is not known.
+func reachable(connect string, configured, running int) string {
+	host, port, err := net.SplitHostPort(connect)
+	if err != nil || running == 0 || running == configured || port != strconv.Itoa(configured) {
+		return connect
+	}
+	return net.JoinHostPort(host, strconv.Itoa(running))
 }
 
 // memberData is what this member publishes (contract: dcs-layout.md 1.1).

@@ -255,14 +255,22 @@ func TestCheckDirectories(t *testing.T) {
 
 // The addresses of the member key (config contract 4.1).
 func TestMemberAddresses(t *testing.T) {
-	for _, c := range []struct{ postgresql, conn, proxy string }{
-		{"", "postgres://localhost:5433/postgres", ""},
-		{"  connect_address: 'db1:5433'\n  proxy_address: 'db1:6432'\n", "postgres://db1:5433/postgres", "postgres://db1:6432/postgres"},
-		{"  connect_address: '[fd00::1]:5433'\n  database: app\n", "postgres://[fd00::1]:5433/app", ""},
+	for _, c := range []struct {
+		postgresql  string
+		running     int
+		conn, proxy string
+	}{
+		{"", 0, "postgres://localhost:5433/postgres", ""},
+		{"  connect_address: 'db1:5433'\n  proxy_address: 'db1:6432'\n", 5433, "postgres://db1:5433/postgres", "postgres://db1:6432/postgres"},
+		{"  connect_address: '[fd00::1]:5433'\n  database: app\n", 0, "postgres://[fd00::1]:5433/app", ""},
+		// The port was changed, and PostgreSQL waits for its restart.
+		{"  connect_address: 'db1:5433'\n", 5432, "postgres://db1:5432/postgres", ""},
+		{"  connect_address: '[fd00::1]:5433'\n", 5432, "postgres://[fd00::1]:5432/postgres", ""},
+		{"  connect_address: 'nat:6000'\n", 5432, "postgres://nat:6000/postgres", ""},
 	} {
 		local := testLocal(t, c.postgresql)
 		eff := config.Merge(local, config.DefaultDynamic(), config.ServerFacts{})
-		d := memberData(identityOf(local, eff.Database, "test"), View{}, instance.Observation{}, nil, false, nil, nil)
+		d := memberData(identityOf(local, c.running, eff.Database, "test"), View{}, instance.Observation{}, nil, false, nil, nil)
 		if d.ConnURL != c.conn || d.ProxyURL != c.proxy {
 			t.Errorf("%q: conn_url %s, proxy_url %s", c.postgresql, d.ConnURL, d.ProxyURL)
 		}

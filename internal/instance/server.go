@@ -182,6 +182,14 @@ func (s *Server) Pending() map[string]postgres.Change {
 	return out
 }
 
+// RunningPort is the port that the server was started with, as its lock file
+// says; zero when none has been seen.
+func (s *Server) RunningPort() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.address.port
+}
+
 // values returns a consistent view of the configuration.
 func (s *Server) values() (*config.Local, config.Effective, config.Dynamic) {
 	s.mu.Lock()
