@@ -72,7 +72,7 @@ func badInputs(t *testing.T, m *lab.Member) []badInput {
 		{name: "not a mapping", edit: func(string) string { return "- one\n- two\n" }, code: 2,
 			want: []string{m.Config(), "expected keys with values, got a list"}},
 		{name: "empty file", edit: func(string) string { return "" }, code: 2, want: []string{m.Config()}},
-		{name: "wrong type, a map expected", edit: swap("  parameters:\n    unix_socket_directories: "+m.Dir, "  parameters: 5"), code: 2,
+		{name: "wrong type, a map expected", edit: swap("  parameters:\n    dynamic_shared_memory_type: mmap\n    unix_socket_directories: "+m.Dir, "  parameters: 5"), code: 2,
 			want: []string{m.Config(), "postgresql.parameters", "expected keys with values, got a number"}},
 		{name: "REST address without a host", edit: set("listen", "8008"), code: 2,
 			want: []string{m.Config(), "restapi.listen", "<HOST>:<PORT>"}},

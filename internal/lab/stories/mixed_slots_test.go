@@ -36,7 +36,7 @@ func TestMixedPermanentSlot(t *testing.T) {
 	}
 	// The user has to be beyond the youngest member's beginning once.
 	more(ours)
-	receive(t, ours, "backup", dir)
+	receive(t, l, ours, "backup", dir)
 	for _, next := range []*lab.Member{theirs, ours} {
 		leader := c.Leader()
 		confirmed := restartLSN(t, leader, "backup")
@@ -57,7 +57,7 @@ func TestMixedPermanentSlot(t *testing.T) {
 			t.Errorf("the slot of %s (%s) is at %s, its user at %s", next.Name, next.Kind(), at, confirmed)
 		}
 		next.MustQuery("SELECT pg_switch_wal()::text")
-		receive(t, next, "backup", dir) // refuses a gap
+		receive(t, l, next, "backup", dir) // refuses a gap
 		t.Logf("%s (%s) to %s (%s): the slot's user goes on at %s", leader.Name, leader.Kind(), next.Name, next.Kind(), confirmed)
 	}
 	nothingLost(t, w, p, c.Leader())

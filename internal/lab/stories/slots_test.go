@@ -48,7 +48,7 @@ func restartLSN(t *testing.T, m *lab.Member, name string) string {
 
 // receive lets a client outside of the cluster take all WAL up to the primary's
 // present position from the slot; the files end up in dir on that member.
-func receive(t *testing.T, m *lab.Member, name, dir string) {
+func receive(t *testing.T, l *lab.Lab, m *lab.Member, name, dir string) {
 	t.Helper()
 	upTo := m.MustQuery("SELECT pg_current_wal_lsn()::text")
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -57,6 +57,14 @@ func receive(t *testing.T, m *lab.Member, name, dir string) {
 	if err != nil || code != 0 {
 		t.Fatalf("pg_receivewal from %s up to %s: exit %d, %v\n%s", m.Name, upTo, code, err, out)
 	}
+	// Its last confirmation counts when the server has ended the session.
+	l.Until(30*time.Second, "the session on slot "+name+" is over", func() string {
+		active, err := m.Query("SELECT active::text FROM pg_replication_slots WHERE slot_name = '" + name + "'")
+		if active == "false" {
+			return ""
+		}
+		return fmt.Sprint("active: ", active, " ", err)
+	})
 }
 
 func receiver(t *testing.T, m *lab.Member, name, dir string, more ...string) []string {
@@ -85,7 +93,7 @@ func TestPermanentSlotSurvivesSwitchoverAndFailover(t *testing.T) {
 		leader.MustQuery("SELECT pg_switch_wal()::text")
 		w.Advance(10 * time.Second)
 	}
-	receive(t, leader, "backup", dir)
+	receive(t, l, leader, "backup", dir)
 	confirmed := restartLSN(t, leader, "backup")
 
 	for _, change := range []string{"switchover", "failover"} {
@@ -121,7 +129,7 @@ func TestPermanentSlotSurvivesSwitchoverAndFailover(t *testing.T) {
 		}
 		// Right on from there: pg_receivewal refuses a gap.
 		leader.MustQuery("SELECT pg_switch_wal()::text")
-		receive(t, leader, "backup", dir)
+		receive(t, l, leader, "backup", dir)
 		confirmed = restartLSN(t, leader, "backup")
 		t.Logf("%s: %s, then received up to %s from %s", change, old.Name, confirmed, leader.Name)
 	}
