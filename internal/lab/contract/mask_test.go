@@ -24,6 +24,7 @@ var masks = []struct {
 	{regexp.MustCompile(`\b0/[0-9A-F]{7}\b`), "0/AAAAAAA"},
 	{regexp.MustCompile(`\b0/[0-9A-F]{8}\b`), "0/AAAAAAAA"},
 	{regexp.MustCompile(`("(?:location|received_location|replayed_location)": )\d{8,}`), "${1}<wal>"},
+	{regexp.MustCompile(`, "logger_queue_size": \d+`), ""}, // there while lines wait to be written
 	{regexp.MustCompile(`("(?:dcs_last_seen)": )\d{10}\b`), "${1}<unix>"},
 	{regexp.MustCompile(`("(?:receive_|replay_|)lag": )\d+\b`), "${1}<bytes>"},
 	{regexp.MustCompile(`(\[\d, )\d{8,9},`), "${1}<wal>,"},
