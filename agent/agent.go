@@ -93,7 +93,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer lock.Close()
-	a := &agent{options: o, log: log, output: output, notify: notify, epoch: uint64(clock.Now())}
+	a := &agent{options: o, log: log, output: output, notify: notify, epoch: uint64(clock.Now()), shields: newProtection(log)}
 	err = a.run(ctx, local)
 	if found != nil && a.loop == nil {
 		// Refused before anything began: what was made for the lock goes again.
@@ -121,6 +121,7 @@ type agent struct {
 	backend  *backend
 	rest     *rest.Server
 	recorder *rest.Recorder
+	shields  *protection
 	notify   *notifier
 }
 
@@ -163,7 +164,7 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	}
 	a.machine = a.newMachine(life, local, sleep)
 	a.pub = newPublisher(inst, a.settings, clock.System{}, a.options.Version)
-	a.pub.log = a.output
+	a.pub.log, a.pub.protection = a.output, a.shields
 	a.recorder = newRecorder()
 	a.loop = a.newLoop(local, sleep, peerClient, until)
 	a.backend = &backend{publisher: a.pub, loop: a.loop, store: a.loop.Store, client: peerClient, reload: a.reload}
@@ -285,7 +286,12 @@ func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient *api.Cli
 		Self: local.Name, Tags: func() config.Tags { return a.settings.Local().Tags }, CanBoot: local.Bootstrap != nil,
 		Clock: clock.System{}, Store: meteredStore{Store: a.store, request: a.recorder.DCSRequest}, Server: a.machine, Peers: &peers{client: peerClient, log: a.log, said: map[string]time.Time{}}, Settings: a.settings,
 		Sleeper: sleep, Log: a.log, LeaderUntil: leader, Fine: a.notify.fine, Meter: &changes{to: a.recorder, wall: time.Now},
-		Member: func(v View) dcs.MemberData { return a.memberData(v, a.machine.observation()) },
+		Member: func(v View) dcs.MemberData {
+			if v.Note == "" {
+				v.Note = a.shields.note()
+			}
+			return a.memberData(v, a.machine.observation())
+		},
 		Publish: func(v View) {
 			if v.Job == nil { // a job that starts PostgreSQL has chosen the role itself
 				a.settings.SetRole(v.Local.Role)

@@ -24,6 +24,8 @@ type publisher struct {
 	clock    clock.Clock
 	version  string
 	failsafe map[string]string
+	// protection is shown as it is at the moment; nil in tests.
+	protection *protection
 	// log is where the agent's records go; nil in tests.
 	log *logging.Output
 
@@ -81,6 +83,9 @@ func (p *publisher) compose(v View, state postgres.State, role postgres.Role, se
 		s.Failsafe = v.Cluster.Failsafe
 	}
 	s.PendingRestart, s.PendingRestartReason = pendingOf(p.inst.Pending())
+	if p.protection != nil {
+		s.Protection = p.protection.shown()
+	}
 	if p.log != nil {
 		s.LogQueue, s.LogLost = p.log.Queued(), int(p.log.Lost())
 	}

@@ -52,7 +52,11 @@ func statusDocument(s *Status, now clock.Instant) *api.Object {
 	}
 	if s.PghaVersion != "" {
 		// Ours, and last: clients that know Patroni's keys pass over it.
-		o.Set("pgha", newObject("version", s.PghaVersion, "lease_held", s.holdsLease(now)))
+		own := newObject("version", s.PghaVersion, "lease_held", s.holdsLease(now))
+		if len(s.Protection) > 0 {
+			own.Set("protection", protectionObject(s.Protection))
+		}
+		o.Set("pgha", own)
 	}
 	return o
 }
@@ -149,4 +153,13 @@ func unixSeconds(t time.Time) int64 {
 		return 0
 	}
 	return t.Unix()
+}
+
+// protectionObject lists the parts by name.
+func protectionObject(parts map[string]string) *api.Object {
+	o := newObject()
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		o.Set(name, parts[name])
+	}
+	return o
 }

@@ -71,6 +71,9 @@ type Status struct {
 	ScheduledRestart     *dcs.ScheduledRestart
 	// WatchdogFailed: a watchdog is required and not healthy.
 	WatchdogFailed bool
+	// Protection is the state of each part that fences this member, by name,
+	// e.g. guard: "parent", gate: "no: not permitted"; nil: not known yet.
+	Protection map[string]string
 	// LogQueue is the number of log records waiting; LogLost of those dropped.
 	LogQueue, LogLost int
 }
