@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -287,9 +288,7 @@ func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient *api.Cli
 		Clock: clock.System{}, Store: meteredStore{Store: a.store, request: a.recorder.DCSRequest}, Server: a.machine, Peers: &peers{client: peerClient, log: a.log, said: map[string]time.Time{}}, Settings: a.settings,
 		Sleeper: sleep, Log: a.log, LeaderUntil: leader, Fine: a.notify.fine, Meter: &changes{to: a.recorder, wall: time.Now},
 		Member: func(v View) dcs.MemberData {
-			if v.Note == "" {
-				v.Note = a.shields.note()
-			}
+			v.Note = cmp.Or(v.Note, a.shields.note(), a.settings.note())
 			return a.memberData(v, a.machine.observation())
 		},
 		Publish: func(v View) {

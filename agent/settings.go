@@ -42,6 +42,7 @@ type settings struct {
 	reloaded func() // PostgreSQL has read a changed configuration; set once, before the loop runs
 	facts    config.ServerFacts
 	fixed    *config.Effective // what held when the loop began; nil before
+	rejected string            // why the document read last is not in force; empty: it is
 	barred   string            // the unsupported setting that was reported last
 }
 
@@ -123,7 +124,9 @@ func (s *settings) adoptDocument(doc config.Document) {
 		previous = nil
 	}
 	dyn, err := config.ParseDynamic(doc.Map(), previous)
+	s.rejected = ""
 	if err != nil {
+		s.rejected = "the dynamic configuration is not in force, mend it with `pgha ctl edit-config`: " + err.Error()
 		s.log.Error("the dynamic configuration in the DCS has an unusable part, which is ignored: timing and the postgresql section stay as they were; mend it with `pgha ctl edit-config`", "err", err)
 	}
 	if err == nil || previous == nil {
@@ -195,6 +198,14 @@ func (s *settings) accepted() config.Document {
 		return config.DocumentInOrder(s.dynamic.Accepted, s.order)
 	}
 	return s.document
+}
+
+// note is what people are told of the dynamic configuration that was read
+// last; empty: it is in force.
+func (s *settings) note() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rejected
 }
 
 // Changed says whether Apply has something to do.

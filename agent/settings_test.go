@@ -185,6 +185,13 @@ func TestWrittenBackInOrder(t *testing.T) {
 	if got := string(s.Document()); got != want {
 		t.Errorf("after a rejected one: %s, want %s", got, want)
 	}
+	if note := s.note(); !strings.Contains(note, "ttl") || !strings.Contains(note, "edit-config") {
+		t.Errorf("the list does not say what is rejected: %q", note)
+	}
+	learn(s, 3, want)
+	if note := s.note(); note != "" {
+		t.Errorf("mended, and still: %q", note)
+	}
 }
 
 // A finding about a parameter is said once, and again at a reload.

@@ -1,6 +1,7 @@
 package ha
 
 import (
+	"fmt"
 	"hash/fnv"
 
 	"pgha/internal/config"
@@ -30,7 +31,7 @@ func withoutData(in Input) Decision {
 		return rest(in, Reason{Code: PausedDataEmpty})
 	case in.Now.Before(in.Memory.RetryAfter):
 		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "failed to bootstrap ...; next attempt follows"}).
-			noting("creating the replica failed; see the log")
+			noting(cloneFailed(in))
 	case leftovers(in):
 		return startJob(in, JobSpec{Kind: JobUnbootstrap, Name: string(JobUnbootstrap)},
 			Reason{Code: Stepping, Detail: "moving aside what a bootstrap that was cut short left behind"})
@@ -96,6 +97,28 @@ func clone(in Input) Decision {
 	}
 	name := "bootstrap from " + kind + " '" + source.Name + "'"
 	return startJob(in, JobSpec{Kind: JobClone, Name: name, Source: source}, Reason{Code: Cloning, Name: name})
+}
+
+// cloneFailed is the note of a member that could not be made so far; empty: it
+// never failed.
+func cloneFailed(in Input) string {
+	switch n := in.Memory.FailedClones; {
+	case n == 0 && in.Now.Before(in.Memory.RetryAfter):
+		return "cleaning up after a failed bootstrap did not work; see the log"
+	case n == 0:
+		return ""
+	case n == 1:
+		return "creating the replica failed: " + orUnknown(in.Memory.CloneWhy) + "; see the log"
+	default:
+		return fmt.Sprintf("creating the replica failed %d times, last: %s; see the log", n, orUnknown(in.Memory.CloneWhy))
+	}
+}
+
+func orUnknown(why string) string {
+	if why == "" {
+		return "cause unknown"
+	}
+	return why
 }
 
 // cloneSource chooses where from (3.2): a running member tagged clonefrom,

@@ -147,9 +147,11 @@ func absorb(in Input, m Memory, r JobResult) Memory {
 		if r.OK {
 			m.Rewind, m.RewindWhy = RewindInitial, ""
 			m.Recovering, m.CrashRecovered, m.FailedStarts, m.RetryAfter = false, false, 0, 0
-			m.BadSource = ""
+			m.BadSource, m.FailedClones, m.CloneWhy = "", 0, ""
 		} else {
-			m.RetryAfter = in.Now.Add(retryPause)
+			// A method that cannot work is not tried more often than the cycle.
+			m.FailedClones, m.CloneWhy = m.FailedClones+1, r.Err
+			m.RetryAfter = in.Now.Add(max(retryPause, min(retryPause<<min(m.FailedClones-1, 10), in.Settings.LoopWait)))
 			if r.Source != nil {
 				m.BadSource = r.Source.Name
 			}

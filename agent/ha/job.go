@@ -54,6 +54,9 @@ func renewedDuring(in Input, job Job) Decision {
 // goes on; the rest is cancelled, and once it has ended the next cycle demotes.
 func lostDuring(in Input, job Job) Decision {
 	progress := rest(in, Reason{Code: JobInProgress, Name: job.Name})
+	if job.Kind == JobClone || job.Kind == JobReinit {
+		progress = progress.noting(cloneFailed(in))
+	}
 	if in.unlocked() {
 		progress = progress.saying(Line{Info, "not healthy enough for leader race"})
 	}

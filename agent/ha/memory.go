@@ -49,6 +49,10 @@ type Memory struct {
 
 	// BadSource is the member from which the last clone failed; empty: none.
 	BadSource string
+	// FailedClones counts attempts to make this replica that failed in a row;
+	// CloneWhy is the cause of the last one.
+	FailedClones int
+	CloneWhy     string
 
 	// Demotion under way; nil when none.
 	Demotion *Demotion
