@@ -47,8 +47,17 @@ func renewedDuring(in Input, job Job) Decision {
 				saying(append(says, Line{Info, "Demoting self because crash recovery is taking too long"})...)
 		}
 	}
-	return rest(in, Reason{Code: RenewedDuring, Name: job.Name})
+	d := rest(in, Reason{Code: RenewedDuring, Name: job.Name})
+	if job.Kind == JobPromote && job.Phase != PhasePromoting && in.Now.Sub(job.Started) >= promoteSlow {
+		d = d.noting("has the leader key and is not promoted yet: pre_promote is running")
+	}
+	return d
 }
+
+// promoteSlow is how long what comes before a promotion may take before people
+// are told: nobody can write meanwhile, and the change of leader that they
+// asked for has been reported as done.
+const promoteSlow = 3 * time.Second
 
 // lostDuring: we do not hold the key. What cannot make a writable primary
 // goes on; the rest is cancelled, and once it has ended the next cycle demotes.
