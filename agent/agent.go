@@ -85,6 +85,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer output.Close()
 	notify := newNotifier(log)
+	log.Info(fmt.Sprintf("pgha %s starts: member %s of %s/%s, data in %s", o.Version, local.Name, local.Namespace, local.Scope, local.PostgreSQL.DataDir), "pid", os.Getpid(), "config", o.ConfigPath)
 	for _, w := range local.Warnings {
 		log.Warn(w.String())
 	}

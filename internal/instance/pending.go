@@ -88,7 +88,7 @@ func (s *Server) sayPending(pending map[string]postgres.Change, beside []string)
 		}
 		text := fmt.Sprintf("Changed %s from '%s' to '%s' (restart might be required)", name, c.Old, c.New)
 		if slices.Contains(beside, name) {
-			s.log.Warn(text + ": not by the configuration, which does not set it so; look at ALTER SYSTEM and at files edited by hand")
+			s.log.Warn(text + ": the configuration does not set it so: it was taken out of there, or changed by ALTER SYSTEM or in a file by hand")
 			continue
 		}
 		s.log.Info(text)
