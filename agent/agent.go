@@ -161,6 +161,8 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	sleep := newSleeper()
 	a.launcher = newLauncher(client.Options{StateDir: local.Pgha.StateDir, DataDir: local.PostgreSQL.DataDir,
 		Scope: local.Scope, Epoch: a.epoch, Stdout: os.Stdout, Stderr: os.Stderr, Log: a.log}, sleep.Wake)
+	a.launcher.off, a.launcher.shields = !local.Pgha.Guard, a.shields
+	a.launcher.required = func() bool { return a.settings.Local().Watchdog.Mode == "required" }
 	inst, err := instance.New(instance.Options{Local: local, Launcher: a.launcher, Sweep: a.sweep, Clock: clock.System{}, Log: a.log})
 	if err != nil {
 		return &ExitError{Code: exitConfig, Err: err}

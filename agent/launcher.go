@@ -39,8 +39,14 @@ type launcher struct {
 	unguarded bool
 	// paused: promotions are an operator's, without a deadline.
 	paused bool
-	exited chan struct{}
-	struck func() // a guard has ended PostgreSQL; may be nil
+	// bare is the server that runs without a guard; nil: it has one, or none runs.
+	bare *bareServer
+	// off: pgha.guard is false. required: watchdog.mode is; nil: it is not.
+	off      bool
+	required func() bool
+	shields  *protection // nil in tests
+	exited   chan struct{}
+	struck   func() // a guard has ended PostgreSQL; may be nil
 }
 
 var _ instance.Launcher = (*launcher)(nil)
@@ -56,8 +62,14 @@ func newLauncher(o client.Options, wake func()) *launcher {
 func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool) (int, error) {
 	l.awaitDeparture(ctx)
 	l.release()
+	if l.off {
+		return l.startBare(ctx, cmd, primary, guardOff)
+	}
 	c, err := l.spawn(ctx)
 	if err != nil {
+		if why := unguardable(err); why != "" {
+			return l.startBare(ctx, cmd, primary, why)
+		}
 		return 0, fmt.Errorf("start a guard for PostgreSQL: %w", err)
 	}
 	until, ttl, mode := l.terms(primary)
@@ -79,6 +91,7 @@ func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool
 	l.pid, l.armed, l.beside = pid, primary && !until.IsZero(), false
 	renewed, ttl, behind := l.until, l.ttl, primary && l.until.After(until)
 	l.mu.Unlock()
+	l.describe(ctx, c)
 	if behind { // renewed while the guard was being started
 		if err := l.hold(ctx, renewed, ttl); err != nil {
 			l.log.Warn("extend the deadline of the guard just started; the next renewal does it", "err", err)
@@ -159,6 +172,9 @@ func (l *launcher) terms(primary bool) (clock.Instant, time.Duration, client.Mod
 // Promote asks the guard, which checks the deadline right before and after.
 func (l *launcher) Promote(ctx context.Context) error {
 	c, paused := l.current()
+	if b := l.bareNow(); b != nil {
+		return l.promoteBare(ctx, b)
+	}
 	if c == nil {
 		return instance.ErrNotLaunched
 	}
@@ -171,6 +187,9 @@ func (l *launcher) Promote(ctx context.Context) error {
 // Signal stops PostgreSQL through its parent.
 func (l *launcher) Signal(ctx context.Context, mode instance.StopMode) error {
 	c, _ := l.current()
+	if b := l.bareNow(); b != nil {
+		return b.signal(ctx, mode)
+	}
 	if c == nil {
 		return instance.ErrNotLaunched
 	}

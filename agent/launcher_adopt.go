@@ -34,6 +34,7 @@ func (l *launcher) adopt(ctx context.Context) (clock.Instant, error) {
 	}
 	l.pid, l.beside = state.PID, state.Protection == client.ProtectionWalk
 	l.promoting = state.Mode != client.Standby
+	l.report(state)
 	return l.until, nil
 }
 
@@ -61,22 +62,28 @@ func (l *launcher) adoptPostmaster(ctx context.Context, inst *instance.Server) e
 	if !alive {
 		return errors.New("the postmaster has ended meanwhile")
 	}
+	if l.off {
+		l.adoptBare(pid, guardOff)
+		return nil
+	}
 	ticks, err := client.StartTicks(pid)
 	if err != nil {
 		return err
 	}
 	c, err := client.Spawn(ctx, l.options)
 	if err != nil {
-		return err
+		l.adoptBare(pid, err.Error())
+		return nil
 	}
 	if err := c.Adopt(ctx, pid, ticks); err != nil {
 		c.Close()
-		return err
+		l.adoptBare(pid, err.Error())
+		return nil
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.take(c)
 	l.pid, l.beside = pid, true
-	l.log.Warn("PostgreSQL was started by somebody else: a guard was put beside it that ends it with the lease, but it is not its parent; restart it through pgha for the full promise", "pid", pid)
+	l.mu.Unlock()
+	l.describe(ctx, c)
 	return nil
 }

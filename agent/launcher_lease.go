@@ -17,7 +17,7 @@ func (l *launcher) hold(ctx context.Context, until clock.Instant, ttl time.Durat
 	earlier := l.armed && until.Before(l.until)
 	l.until, l.ttl, l.paused = until, ttl, false
 	c := l.guard
-	l.armed = l.armed || c != nil
+	l.armed = l.armed || c != nil || l.bare != nil
 	l.mu.Unlock()
 	switch {
 	case c == nil:

@@ -91,7 +91,7 @@ func TestHandOverRefused(t *testing.T) {
 		{"an older pgha", "is a pgha without hand-over", func() {
 			leader.InstallText("#!/bin/sh\necho 'pgha: error: unknown flag: --handover-check' >&2\nexit 2\n", 0o755)
 		}},
-		{"a configuration that does not parse", "would not start", func() {
+		{"a configuration that does not parse", "not YAML", func() {
 			leader.Install(lab.Binary(t))
 			edit(t, leader, func(text string) string { return text + "\nscope: [\n" })
 		}},
@@ -189,7 +189,14 @@ func TestHandOverAtOddMoments(t *testing.T) {
 	// During a switchover: after it.
 	next := c.Others(leader, standby)[0]
 	done[leader] = handOvers(leader)
-	go ctlQuiet(leader, "switchover", "pg-basic", "--candidate", next.Name, "--force")
+	l.Until(30*time.Second, "both standbys to stream after the restart", func() string {
+		n, err := leader.Query("select count(*) from pg_stat_replication where state = 'streaming'")
+		if n != "2" {
+			return fmt.Sprint(n, err)
+		}
+		return ""
+	})
+	go leader.REST("POST", "/switchover", fmt.Sprintf(`{"leader": %q, "candidate": %q}`, leader.Name, next.Name))
 	l.Until(20*time.Second, "the key to change hands", func() string {
 		if c.Leader() == leader {
 			return leader.Name + " leads"
@@ -283,12 +290,6 @@ func mustStatus(t *testing.T, m *lab.Member) lab.Status {
 		t.Fatal(err)
 	}
 	return s
-}
-
-func ctlQuiet(m *lab.Member, args ...string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	m.Run(ctx, append([]string{m.Program(), "ctl", "-c", m.Config()}, args...)...)
 }
 
 // checks are a load balancer's: GET /primary every 50 ms on a new connection.
