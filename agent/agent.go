@@ -72,6 +72,12 @@ const (
 // Run is the daemon: it returns when the agent has ended, nil after a clean
 // shutdown. Errors are *ExitError.
 func Run(ctx context.Context, o Options) error {
+	before, environ, err := takeInherited(o.Environ)
+	if err != nil {
+		return &ExitError{Code: exitFailed, Err: err}
+	}
+	o.Environ = environ
+	reapInherited()
 	local, err := config.LoadLocal(o.ConfigPath, o.Environ)
 	if err != nil {
 		return &ExitError{Code: exitConfig, Err: err}
@@ -90,12 +96,19 @@ func Run(ctx context.Context, o Options) error {
 		log.Warn(w.String())
 	}
 	_, found := os.Stat(local.Pgha.StateDir)
-	lock, err := takeStateDir(local)
+	lock, err := before.lockOf(local)
 	if err != nil {
-		return err
+		return &ExitError{Code: exitFailed, Err: err}
+	}
+	if lock == nil {
+		if lock, err = takeStateDir(local); err != nil {
+			return err
+		}
 	}
 	defer lock.Close()
-	a := &agent{options: o, log: log, output: output, notify: notify, epoch: uint64(clock.Now()), shields: newProtection(log)}
+	a := &agent{options: o, log: log, output: output, notify: notify, epoch: uint64(clock.Now()), shields: newProtection(log),
+		lock: lock, inherited: before, heirlooms: map[string]func() int{}}
+	a.hand = newHandover(a)
 	err = a.run(ctx, local)
 	if found != nil && a.loop == nil {
 		// Refused before anything began: what was made for the lock goes again.
@@ -125,6 +138,13 @@ type agent struct {
 	recorder *rest.Recorder
 	shields  *protection
 	notify   *notifier
+	hand     *handover
+	lock     *os.File // of the state directory
+	// inherited is what the program before left in this process; nil: nothing.
+	inherited *inherited
+	// heirlooms are further descriptors that a hand-over passes on, by name;
+	// negative: not open. Filled before the loop runs.
+	heirlooms map[string]func() int
 }
 
 // run wires the parts in the order in which they need each other, runs the
@@ -143,6 +163,8 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	sleep := newSleeper()
 	a.launcher = newLauncher(client.Options{StateDir: local.Pgha.StateDir, DataDir: local.PostgreSQL.DataDir,
 		Scope: local.Scope, Epoch: a.epoch, Stdout: os.Stdout, Stderr: os.Stderr, Log: a.log}, sleep.Wake)
+	a.launcher.off, a.launcher.shields = !local.Pgha.Guard, a.shields
+	a.launcher.required = func() bool { return a.settings.Local().Watchdog.Mode == "required" }
 	inst, err := instance.New(instance.Options{Local: local, Launcher: a.launcher, Sweep: a.sweep, Clock: clock.System{}, Log: a.log})
 	if err != nil {
 		return &ExitError{Code: exitConfig, Err: err}
@@ -167,23 +189,30 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	a.machine = a.newMachine(life, local, sleep)
 	a.pub = newPublisher(inst, a.settings, clock.System{}, a.options.Version)
 	a.pub.log, a.pub.protection = a.output, a.shields
+	a.inheritStatus()
 	a.recorder = newRecorder()
-	a.loop = a.newLoop(local, sleep, peerClient, until)
+	a.loop = a.newLoop(local, sleep, peerClient, a.inherited.leaderUntil(until))
+	a.loop.restore(a.inherited)
 	a.backend = &backend{publisher: a.pub, loop: a.loop, store: a.loop.Store, client: peerClient, reload: a.reload}
 	return a.serve(life, local)
 }
 
 // serve runs REST, the signals, and the loop in the foreground.
 func (a *agent) serve(life context.Context, local *config.Local) error {
-	server, err := rest.New(rest.Options{Config: local.RestAPI, Backend: a.backend, Clock: clock.System{}, Log: a.log, Version: a.options.Version, Metrics: a.metrics()})
+	socket, err := a.inherited.listener(local)
+	if err != nil {
+		return &ExitError{Code: exitFailed, Err: err}
+	}
+	server, err := rest.New(rest.Options{Listener: socket, Own: a.hand.routes(), Config: local.RestAPI, Backend: a.backend, Clock: clock.System{}, Log: a.log, Version: a.options.Version, Metrics: a.metrics()})
 	if err != nil {
 		return &ExitError{Code: exitConfig, Err: fmt.Errorf("REST API: %w", err)}
 	}
 	a.rest = server
 	restCtx, stopREST := context.WithCancel(life)
-	restDone := make(chan struct{})
+	restDone, published := make(chan struct{}), a.pub.Changed()
 	go func() {
 		defer close(restDone)
+		a.awaitFirstView(restCtx, published)
 		if err := server.Serve(restCtx); err != nil {
 			a.log.Error("REST API", "err", err)
 		}
@@ -287,7 +316,7 @@ func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient *api.Cli
 	return NewLoop(LoopOptions{
 		Self: local.Name, Tags: func() config.Tags { return a.settings.Local().Tags }, CanBoot: local.Bootstrap != nil,
 		Clock: clock.System{}, Store: meteredStore{Store: a.store, request: a.recorder.DCSRequest}, Server: a.machine, Peers: &peers{client: peerClient, log: a.log, said: map[string]time.Time{}}, Settings: a.settings,
-		Sleeper: sleep, Log: a.log, LeaderUntil: leader, Fine: a.notify.fine, Meter: &changes{to: a.recorder, wall: time.Now},
+		Sleeper: sleep, Log: a.log, LeaderUntil: leader, AtRest: a.hand.atRest, Fine: a.notify.fine, Meter: &changes{to: a.recorder, wall: time.Now},
 		Member: func(v View) dcs.MemberData {
 			v.Note = cmp.Or(v.Note, a.shields.note(), a.settings.note())
 			return a.memberData(v, a.machine.observation())

@@ -46,6 +46,10 @@ type LoopOptions struct {
 	// Record receives every decision that ended a cycle or changed
 	// something; it must not block. May be nil.
 	Record func(View, ha.Decision)
+	// AtRest is called at the end of every cycle that does not end the agent,
+	// with what it left: nothing is decided or done by the loop until it
+	// returns. May be nil.
+	AtRest func(View)
 	// Meter measures; nil: nobody does.
 	Meter Meter
 	// Fine is a sign of life: the next one comes within that time, or the loop
@@ -203,6 +207,9 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 		actx, cancel := l.bounded(ctx, applyBound)
 		l.Settings.Apply(actx)
 		cancel()
+	}
+	if l.AtRest != nil && exit == nil {
+		l.AtRest(view)
 	}
 	return again, exit
 }

@@ -87,7 +87,7 @@ func (m *machine) Observe(ctx context.Context) ha.Local {
 	if c := o.Control; c != nil {
 		l.Control, l.CheckpointLSN = ha.ControlState(c.State), c.CheckpointLSN
 	}
-	l.HalfRewound = o.HalfRewound
+	l.HalfRewound, l.Unfenced = o.HalfRewound, m.launcher.unfenced()
 	if v, err := m.inst.Version(ctx); err == nil {
 		l.MajorVersion = v.Major()
 	}

@@ -263,6 +263,7 @@ func (s *settings) Reload(local *config.Local) {
 		{"postgresql.data_dir", old.PostgreSQL.DataDir, local.PostgreSQL.DataDir},
 		{"postgresql.config_dir", old.PostgreSQL.ConfigDir, local.PostgreSQL.ConfigDir},
 		{"postgresql.pgpass", old.PostgreSQL.PgPass, local.PostgreSQL.PgPass},
+		{"pgha.guard", fmt.Sprint(old.Pgha.Guard), fmt.Sprint(local.Pgha.Guard)},
 	} {
 		if fixed.was != fixed.is {
 			s.log.Warn(fmt.Sprintf("%s changed from %q to %q: it takes effect when the agent is restarted", fixed.key, fixed.was, fixed.is))
@@ -271,9 +272,10 @@ func (s *settings) Reload(local *config.Local) {
 	local.Name, local.Scope, local.Namespace = old.Name, old.Scope, old.Namespace
 	local.PostgreSQL.DataDir, local.PostgreSQL.ConfigDir = old.PostgreSQL.DataDir, old.PostgreSQL.ConfigDir
 	local.PostgreSQL.PgPass = old.PostgreSQL.PgPass
+	local.Pgha.Guard = old.Pgha.Guard
 	for _, u := range local.Unsupported() { // refused at a start, never taken by a reload
 		s.log.Warn(fmt.Sprintf("%s; %s. It stays as it was", u, u.Remedy))
-		local.Watchdog, local.Pgha.Guard = old.Watchdog, old.Pgha.Guard
+		local.Watchdog = old.Watchdog
 	}
 	s.local, s.said = local, map[string]bool{} // what is still wrong is said again
 	s.inst.SetLocal(local)

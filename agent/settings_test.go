@@ -121,10 +121,6 @@ func TestReloadRefusesWhatAStartRefuses(t *testing.T) {
 		!strings.Contains(err.Error(), "patroni.yml:10: watchdog.mode: required") {
 		t.Errorf("at a start: %v", err)
 	}
-	unguarded := testLocal(t, "pgha: {guard: false}\n")
-	if err := checkSupported(unguarded); !errors.As(err, &refused) || !strings.Contains(err.Error(), "patroni.yml:9: pgha.guard: false") {
-		t.Errorf("at a start without the guard: %v", err)
-	}
 	s.Reload(required)
 	if got := s.Local().Watchdog; got.Mode != "off" || got.Device != "/dev/watchdog" {
 		t.Errorf("in force after the reload: %+v", got)

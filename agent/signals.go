@@ -19,6 +19,9 @@ func (a *agent) signal(s os.Signal) {
 		a.log.Info("received " + s.String() + ": detaching, PostgreSQL stays with its guard")
 		a.notify.stopping()
 		a.loop.Shutdown(ha.ShutdownDetach)
+	case syscall.SIGUSR2:
+		a.log.Info("received " + s.String() + ": handing over to the program on disk")
+		a.hand.request() // the log says what becomes of it
 	case syscall.SIGHUP:
 		a.reload()
 	}

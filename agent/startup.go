@@ -29,6 +29,9 @@ func (a *agent) openStore(ctx context.Context, local *config.Local) error {
 		return &ExitError{Code: exitConfig, Err: fmt.Errorf("etcd3: %w", err)}
 	}
 	a.store = store
+	if i := a.inherited; i != nil {
+		store.Inherit(dcs.LeaseID(i.Lease), i.LeaseTTL)
+	}
 	return nil
 }
 
@@ -42,8 +45,10 @@ func (a *agent) firstContact(ctx context.Context, local *config.Local, peerClien
 	if err != nil {
 		return err
 	}
-	if err := refuseTwin(ctx, cluster, local.Name, peerClient); err != nil {
-		return err
+	if a.inherited == nil { // else the socket at our address is our own
+		if err := refuseTwin(ctx, cluster, local.Name, peerClient); err != nil {
+			return err
+		}
 	}
 	a.settings.Learn(cluster.Config)
 	if u := a.settings.Current().Unsupported; len(u) > 0 {
@@ -94,7 +99,7 @@ func (a *agent) waitForDCS(ctx context.Context) (*dcs.Cluster, error) {
 		}
 		select {
 		case s := <-a.options.Signals:
-			if s != syscall.SIGHUP {
+			if s != syscall.SIGHUP && s != syscall.SIGUSR2 { // both ask for what was just done
 				return nil, &ExitError{Code: exitUnreachable, Err: fmt.Errorf("told to stop (%s) while etcd could not be reached: %w", s, err), Remedy: hint(err)}
 			}
 		case <-ctx.Done():

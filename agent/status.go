@@ -82,6 +82,7 @@ func (p *publisher) compose(v View, state postgres.State, role postgres.Role, se
 	if v.Cluster != nil && v.Cluster.Failsafe != nil {
 		s.Failsafe = v.Cluster.Failsafe
 	}
+	s.WatchdogFailed = s.WatchdogFailed || v.Local.Unfenced
 	s.PendingRestart, s.PendingRestartReason = pendingOf(p.inst.Pending())
 	if p.protection != nil {
 		s.Protection = p.protection.shown()

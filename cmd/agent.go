@@ -20,6 +20,9 @@ Signals: TERM, INT  stop PostgreSQL, hand the leader key over, end
          HUP        read the configuration again
          USR1       end and leave PostgreSQL running under its guard, which
                     keeps it within the lease until an agent returns
+         USR2       hand over to the program on disk: it is executed in this
+                    process, and PostgreSQL, the leader key and the REST API go
+                    on. A program that would not start is refused
 
 Instead of running, one of these, as with patroni:
 
@@ -48,6 +51,7 @@ type agentCommand struct {
 
 	validate, ignorePort, print bool
 	generate, sample, version   bool
+	handover                    bool
 	dsn                         string
 }
 
@@ -78,6 +82,8 @@ func newAgentCommand() *cobra.Command {
 	f.BoolVar(&a.generate, "generate-config", false, "write a patroni.yml for the running PostgreSQL and end")
 	f.StringVar(&a.dsn, "dsn", "", "with --generate-config: how to connect, e.g. 'host=/run/postgresql user=postgres'")
 	f.BoolVar(&a.sample, "generate-sample-config", false, "write a patroni.yml for a new cluster and end")
+	f.BoolVar(&a.handover, "handover-check", false, "say whether this program can take over from the agent that runs, and end")
+	_ = f.MarkHidden("handover-check") // asked by the agent that runs, not by people
 	f.BoolVar(&a.version, "version", false, "print the version and end")
 	return c
 }
@@ -95,12 +101,17 @@ func (a *agentCommand) run(cmd *cobra.Command, args []string) error {
 		return printAgentVersion(cmd)
 	case a.validate:
 		return a.runValidate(cmd, file)
+	case a.handover:
+		return a.runHandoverCheck(cmd, file)
 	case a.generate, a.sample:
 		return a.runGenerate(cmd, file)
 	}
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	defer signal.Stop(signals)
+	if cmd.Context().Err() != nil { // told to end before anybody listened
+		signals <- syscall.SIGTERM
+	}
 	// The signals are the agent's own: a shutdown takes its time.
 	return agent.Run(context.WithoutCancel(cmd.Context()), agent.Options{ConfigPath: file, Environ: os.Environ(), Version: Version(), Revision: commit(),
 		Stderr: cmd.ErrOrStderr(), Signals: signals})
@@ -112,7 +123,7 @@ func (a *agentCommand) checkFlags(cmd *cobra.Command, args []string) error {
 		return usageErrorf(format+"; see: pgha agent --help", args...)
 	}
 	modes := 0
-	for _, mode := range []bool{a.validate, a.generate, a.sample} {
+	for _, mode := range []bool{a.validate, a.generate, a.sample, a.handover} {
 		if mode {
 			modes++
 		}

@@ -46,6 +46,15 @@ func (a *agentCommand) runValidate(cmd *cobra.Command, file string) error {
 	return err
 }
 
+// runHandoverCheck answers an agent that is asked to hand over to this program.
+func (a *agentCommand) runHandoverCheck(cmd *cobra.Command, file string) error {
+	line, err := agent.CheckHandover(agent.Options{ConfigPath: file, Environ: os.Environ(), Version: Version()})
+	if err == nil {
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), line)
+	}
+	return err
+}
+
 // generatePatience bounds everything that is asked of the server.
 const generatePatience = 20 * time.Second
 

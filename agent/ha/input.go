@@ -97,6 +97,9 @@ type Local struct {
 
 	// Alive: the postmaster process exists (and is no zombie).
 	Alive bool
+	// Unfenced: watchdog.mode is required and PostgreSQL runs without a guard:
+	// nobody would end it in time, so it must not lead.
+	Unfenced bool
 	// Superseded: the guard serves a newer agent; this one has to end.
 	Superseded bool
 	// State and Role as remembered (contract: dcs-layout.md 1.2).

@@ -33,6 +33,8 @@ func eligible(in Input) verdict {
 	switch {
 	case isStarting(in):
 		return no()
+	case l.Unfenced:
+		return no(Line{Warning, "watchdog.mode is required and PostgreSQL runs without a guard: this member does not lead"})
 	case l.Primary() && in.Settings.Pause:
 		init := in.Cluster.Initialize
 		return verdict{ok: init == nil || init.SystemID == "" || init.SystemID == l.SystemID}

@@ -316,6 +316,8 @@ func (s *story) setDetail(k, v string) error {
 		l.HalfRewound = v != "no"
 	case "norewind":
 		l.RewindUsable, l.RewindUnusable = false, "use_pg_rewind is not set"
+	case "unfenced":
+		l.Unfenced = true
 	case "superseded":
 		l.Superseded = true
 	default:

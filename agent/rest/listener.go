@@ -17,10 +17,14 @@ import (
 type listener struct {
 	net.Listener
 	tlsConfig func() *tls.Config
+	held      *hold
 }
 
 func (l *listener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
+	for err != nil && l.held.park(err) {
+		conn, err = l.Listener.Accept()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +34,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	return conn, nil
 }
 
-func (s *Server) wrap(l net.Listener) *listener { return &listener{l, s.tlsConfig} }
+func (s *Server) wrap(l net.Listener) *listener { return &listener{l, s.tlsConfig, &s.held} }
 
 // tcpUserTimeout is TCP_USER_TIMEOUT of Linux, which package syscall lacks.
 const tcpUserTimeout = 0x12
@@ -63,18 +67,21 @@ type connections struct {
 	most int
 	mu   sync.Mutex
 	busy map[net.Conn]bool
+	// fresh have not sent a request yet; they are among idle as well.
+	fresh map[net.Conn]bool
 	// idle in the order they became so, longest first.
 	idle []net.Conn
 }
 
 func newConnections(most int) *connections {
-	return &connections{most: most, busy: map[net.Conn]bool{}}
+	return &connections{most: most, busy: map[net.Conn]bool{}, fresh: map[net.Conn]bool{}}
 }
 
 // changed is http.Server.ConnState.
 func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.spoke(conn, state)
 	delete(c.busy, conn)
 	for i, other := range c.idle {
 		if other == conn {

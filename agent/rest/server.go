@@ -59,6 +59,7 @@ type Server struct {
 
 	http  *http.Server
 	conns *connections
+	held  hold
 
 	mu       sync.Mutex // guards what follows
 	listener *listener

@@ -68,8 +68,5 @@ func (l *Local) Unsupported() []Finding {
 		say("watchdog.mode", "required: the kernel's watchdog device is not supported yet, and the guard does not stand in for it",
 			"set watchdog.mode: automatic; the guard stops PostgreSQL when the lease ends")
 	}
-	if !l.Pgha.Guard {
-		say("pgha.guard", "false: running PostgreSQL without the guard is not supported yet", "remove it")
-	}
 	return out
 }

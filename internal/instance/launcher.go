@@ -72,7 +72,7 @@ type Launcher interface {
 
 // DirectLauncher starts postmasters as plain children in sessions of their
 // own, without lease and guard: they outlive this process. It serves tests
-// and `pgha.guard: false`, once that is built. The zero value is not usable: NewDirectLauncher.
+// and PostgreSQL without a guard. The zero value is not usable: NewDirectLauncher.
 type DirectLauncher struct {
 	mu     sync.Mutex
 	pid    int

@@ -289,14 +289,3 @@ func notAfter(ctx context.Context) int64 {
 	}
 	return int64(clock.Now().Add(time.Until(limit)))
 }
-
-// Reap waits in the background for the end of a guard that is a child of
-// this process but was spawned by the program that executed us (hand-over),
-// so that it never stays a zombie. Not for guards of Spawn.
-func (c *Client) Reap() {
-	go func() { // ends with the guard
-		if p, err := os.FindProcess(c.guardPID); err == nil {
-			p.Wait() // not our child: returns at once
-		}
-	}()
-}
