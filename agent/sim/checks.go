@@ -92,6 +92,7 @@ func (c *checks) acknowledge(sv *server, row uint64) {
 	}
 	if c.s.etcd.leader() != sv.m.name && (!sv.m.sure() || c.s.now < c.excused) {
 		c.tally.Unfenced++ // outside the promise, counted (rulings 7, 10)
+		sv.alone = true
 		return
 	}
 	c.tally.Acked++
@@ -127,6 +128,7 @@ func (c *checks) promoted(sv *server) {
 		c.stray[sv.db.timeline] = true
 	}
 	if !m.sure() && c.s.etcd.leader() != m.name {
+		sv.alone = true
 		return
 	}
 	there, lost := c.lacking(sv.db.wal)
@@ -201,6 +203,24 @@ func (c *checks) taken(by *agentProcess) {
 		c.away = f.Leader // not compared with in a switchover (contract: ha-behaviour.md 10)
 	}
 	c.named[by.m.name] = f != nil && f.Candidate == by.m.name
+	c.retaken(by.m)
+}
+
+// retaken: a primary that wrote for a while beside the cluster, outside the
+// promise, holds the key again without a promotion. What was acknowledged
+// elsewhere meanwhile is lost by that, and counted.
+func (c *checks) retaken(m *machine) {
+	sv := m.db.run
+	if sv == nil || !sv.primary || !sv.alone {
+		return
+	}
+	sv.alone = false
+	there, lost := c.lacking(sv.db.wal)
+	c.acked = there
+	c.tally.LostBeside += len(lost)
+	if len(lost) > 0 {
+		c.s.tell(m.name, "%d acknowledged rows are lost: it wrote beside the cluster, outside the promise, and leads again", len(lost))
+	}
 }
 
 // takes: a member decided to create the leader key.

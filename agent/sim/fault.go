@@ -178,7 +178,7 @@ func (m *machine) freezePostgres(d time.Duration) {
 		m.s.tell(m.name, "postgres frozen for %v", d)
 		sv.frozen = true
 		m.s.after(d, func() {
-			m.sureFrom = max(m.sureFrom, m.s.now.Add(time.Second)) // what it was told meanwhile it does now
+			m.thawedAt = m.s.now // what it was told meanwhile it does now
 			sv.thaw()
 		})
 	}
@@ -215,16 +215,17 @@ func (m *machine) pause(d time.Duration, still bool) {
 	m.s.tell(m.name, "machine paused for %v, clock stands still: %t", d, still)
 	m.frozen = true
 	if still {
-		m.unsure, m.knows, m.sureFrom = true, false, 0
+		m.stops()
 	}
 	if still || m.s.opt.Plant == PlantClockStops {
 		m.clock.stop()
 	}
 	m.s.after(d, func() {
-		m.frozen, m.resumedAt = false, m.s.now
+		m.frozen = false
 		if m.clock.stopped {
 			m.clock.start()
 		}
+		m.goesOn()
 		m.s.tell(m.name, "machine goes on")
 		m.resume()
 	})

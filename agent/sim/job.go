@@ -232,7 +232,7 @@ func (j *job) promote() ha.JobResult {
 		return failed("the guard did not promote")
 	}
 	j.c.role = postgres.RolePromoted
-	j.p.poll(20*time.Millisecond, m.clock.Now().Add(m.s.shape.loop), func() bool { return sv.dead || sv.primary })
+	j.p.poll(20*time.Millisecond, m.clock.Now().Add(m.s.shape.loop), func() bool { return sv.dead || sv.primary || j.canceled() })
 	if sv.dead || !sv.primary {
 		return failed("promotion not confirmed in time")
 	}

@@ -26,12 +26,7 @@ type machine struct {
 	agent  *agentProcess
 	frozen bool
 	off    bool
-	// unsure: the machine's clock stood still; until the agent has read the
-	// DCS once nobody on it can know that its lease is over (rulings 10).
-	unsure    bool
-	knows     bool // the agent has read it
-	sureFrom  Time
-	resumedAt Time
+	stillness
 	// What the agent last told the guard, for one that is started later.
 	holdUntil  clock.Instant
 	holdTTL    time.Duration
@@ -74,7 +69,8 @@ func (m *machine) boot() {
 		return
 	}
 	a := &agentProcess{actor: actor{m: m}}
-	m.agent, m.knows = a, false
+	m.agent = a
+	m.forgets()
 	a.store = &store{a: a, ttl: m.s.shape.ttl}
 	m.holdUntil, m.holdPaused = 0, false
 	var until clock.Instant
@@ -123,30 +119,6 @@ func (m *machine) wake() {
 // changed: the agent notices that PostgreSQL came, went or moved on.
 func (m *machine) changed() { m.wake() }
 
-// learned: the agent has read the DCS. What it then knows to be over must
-// end, but stopping PostgreSQL takes a moment.
-func (m *machine) learned(readAt Time) {
-	if m.unsure && !m.knows && readAt >= m.resumedAt && m.s.etcd.leader() != "" {
-		m.knows, m.sureFrom = true, m.s.now.Add(2*time.Second)
-	}
-}
-
-// sure says whether the machine's deadlines mean anything.
-func (m *machine) sure() bool {
-	a := m.agent
-	if sv := m.db.run; sv != nil && sv.guard.paused {
-		return false // its agent has read of a pause, and of no end of it yet (rulings 7)
-	}
-	switch {
-	case !m.unsure || m.frozen:
-	case m.db.run == nil, m.s.now >= m.resumedAt.Add(m.s.shape.ttl+time.Second): // the guard's deadline has passed by now
-		m.unsure = false
-	case m.knows && m.s.now >= m.sureFrom && a != nil && !a.dead && !a.frozen && a.lag == 0:
-		m.unsure = false
-	}
-	return !m.unsure
-}
-
 // tags are those of the shape: priorities differ, and with a cascade every
 // member replicates from another one, the last two from each other.
 func (m *machine) tags() config.Tags {
@@ -187,6 +159,7 @@ func (a *agentProcess) member(v agent.View) dcs.MemberData {
 
 // record tells the story of each cycle's result.
 func (a *agentProcess) record(v agent.View, d ha.Decision) {
+	a.m.cycled()
 	a.m.stayStopped = d.Reason.Code == ha.StayStopped || d.Reason.Code == ha.SystemIDMismatch || v.Note != "" && v.Memory.Rewind == ha.RewindNeed && !v.Local.RewindUsable
 	if a.m.s.opt.Tell {
 		a.tell("%-28s %s [%s %s tl=%d at=%s rewind=%d until=%.1f]", d.Reason.Code, d.Reason, a.control.state, a.control.role,

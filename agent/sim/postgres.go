@@ -81,6 +81,7 @@ type server struct {
 	promoting bool
 	shutDown  bool // pg_control says shut down; the process may still be there
 	boot      bool // a bootstrap's: the cluster does not know it yet
+	alone     bool // accepted writes without the key, outside the promise
 	source    string
 	up        *stream         // the WAL receiver's connection; nil: none
 	down      []*stream       // the WAL senders'

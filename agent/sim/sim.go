@@ -49,8 +49,11 @@ type Result struct {
 
 // Tally counts what a run exercised, so that a test can say the faults were there.
 type Tally struct {
-	Acked, Lost, Promotions, Faults, StoppedForGood, Unfenced int
-	Virtual                                                   time.Duration
+	Acked, Lost, Promotions, Faults, StoppedForGood int
+	// Outside the promise (docs/guarantees.md): rows acknowledged without the
+	// leader key, and rows lost because such a primary came to lead again.
+	Unfenced, LostBeside int
+	Virtual              time.Duration
 }
 
 // Sim is one run.

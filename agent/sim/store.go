@@ -86,7 +86,7 @@ func (st *store) Load(ctx context.Context) (*dcs.Cluster, error) {
 		return nil, err
 	}
 	st.seen = c
-	st.a.m.learned(readAt)
+	st.a.m.reads(c, readAt)
 	return c, nil
 }
 
@@ -191,6 +191,7 @@ func (st *store) AcquireLeader(ctx context.Context) (dcs.Lease, error) {
 		return nil
 	})
 	if err == nil {
+		st.a.m.confirmed(l)
 		st.a.m.strike("the leader key was acquired")
 	}
 	return l, err
@@ -201,6 +202,9 @@ func (st *store) RenewLeader(ctx context.Context, seen dcs.Leader) (dcs.Lease, e
 	e, self := st.a.m.s.etcd, st.a.m.name
 	l, err := st.KeepAlive(ctx)
 	if err != nil || seen.Lease == l.ID && seen.Name == self && !st.doubt {
+		if err == nil {
+			st.a.m.confirmed(l)
+		}
 		return l, err
 	}
 	l, err = st.leased(ctx, "re-attach leader key", func(id dcs.LeaseID) error {
@@ -214,6 +218,9 @@ func (st *store) RenewLeader(ctx context.Context, seen dcs.Leader) (dcs.Lease, e
 		return nil
 	})
 	st.doubt = st.doubt && dcs.Failed(err)
+	if err == nil {
+		st.a.m.confirmed(l)
+	}
 	return l, err
 }
 
