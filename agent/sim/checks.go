@@ -238,11 +238,15 @@ func (c *checks) takes(by *agentProcess) {
 	}
 }
 
-// handedOver: the leader gave its key to a candidate.
-func (c *checks) handedOver(from *machine, to string) {
+// handedOver: the leader gives its key to a candidate, under the lease that it
+// believes to be the candidate's.
+func (c *checks) handedOver(from *machine, to string, lease dcs.LeaseID) {
 	c.handed[to] = true
 	if from.db.run.accepts() {
 		c.fail("%s handed the key to %s while it accepts writes", from.name, to)
+	}
+	if now := c.s.etcd.keys[dcs.MemberKey(to)].lease; now != lease {
+		c.fail("%s handed the key to %s under lease %d, which is not its member key's (%d)", from.name, to, lease, now)
 	}
 }
 

@@ -35,25 +35,31 @@ type machine struct {
 	// checkpointAt is when the checkpoint after the last promotion is done.
 	checkpointAt Time
 	stayStopped  bool
+	// remnant: a backend outlived postmaster, guard and undertaker, and its
+	// client is still answered. Outside the promise.
+	remnant bool
 }
 
 // agentProcess is one incarnation of the daemon.
 type agentProcess struct {
 	actor
-	loop    *proc
-	ha      *agent.Loop
-	store   *store
-	control *control
-	woken   bool
+	loop     *proc
+	ha       *agent.Loop
+	store    *store
+	epoch    uint64 // grows with each incarnation
+	control  *control
+	settings *settings
+	woken    bool
 	// answers of the last question to the peers, as they truly were.
 	asked   []truth
 	askedAt Time
 }
 
 type truth struct {
-	m       *machine
-	primary bool
-	records int
+	m        *machine
+	primary  bool
+	records  int
+	timeline postgres.Timeline
 }
 
 func newMachine(s *Sim, at int) *machine {
@@ -71,14 +77,18 @@ func (m *machine) boot() {
 	a := &agentProcess{actor: actor{m: m}}
 	m.agent = a
 	m.forgets()
+	m.s.epochs++
+	a.epoch = m.s.epochs
 	a.store = &store{a: a, ttl: m.s.shape.ttl}
 	m.holdUntil, m.holdPaused = 0, false
 	var until clock.Instant
 	if sv := m.db.run; sv != nil {
+		sv.guard.hello(a)
 		until, m.holdUntil, m.holdTTL, m.holdPaused = sv.guard.until, sv.guard.until, sv.guard.ttl, sv.guard.paused
 	}
 	a.control = newControl(a)
 	cfg := newSettings(m.s.shape)
+	a.settings = cfg
 	a.ha = agent.NewLoop(agent.LoopOptions{
 		Self: m.name, Tags: m.tags, CanBoot: true,
 		Clock: m.clock, Store: a.store, Server: a.control, Peers: a, Settings: cfg, Sleeper: a,
@@ -160,6 +170,7 @@ func (a *agentProcess) member(v agent.View) dcs.MemberData {
 // record tells the story of each cycle's result.
 func (a *agentProcess) record(v agent.View, d ha.Decision) {
 	a.m.cycled()
+	a.m.s.checks.cycled(a, v, d)
 	a.m.stayStopped = d.Reason.Code == ha.StayStopped || d.Reason.Code == ha.SystemIDMismatch || v.Note != "" && v.Memory.Rewind == ha.RewindNeed && !v.Local.RewindUsable
 	if a.m.s.opt.Tell {
 		a.tell("%-28s %s [%s %s tl=%d at=%s rewind=%d until=%.1f]", d.Reason.Code, d.Reason, a.control.state, a.control.role,
@@ -224,6 +235,8 @@ func (p Plant) distort(answers []ha.Peer, leading bool) {
 		switch p {
 		case PlantPrimaryIgnored:
 			answers[i].Answered = answers[i].Answered && !answers[i].Primary
+		case PlantTimelineIgnored:
+			answers[i].Timeline = 0
 		case PlantRaceBlind:
 			answers[i].Location = min(answers[i].Location, walStart+1)
 		case PlantNoCheckpoint:
@@ -246,7 +259,7 @@ func (a *agentProcess) answer() (ha.Peer, truth) {
 	p.Answered, p.Running, p.Primary = true, true, sv.primary
 	p.Streaming = sv.up != nil && !sv.up.broken
 	p.Location, p.Timeline = a.m.db.location(), a.m.db.timeline
-	return p, truth{a.m, sv.primary, len(a.m.db.wal)}
+	return p, truth{a.m, sv.primary, len(a.m.db.wal), a.m.db.timeline}
 }
 
 // teller turns the loop's log into the story, and watches for its own alarms.

@@ -63,6 +63,9 @@ func (d *database) append(row uint64) {
 
 // copyFrom makes the directory that of another member's.
 func (d *database) copyFrom(o *database) {
+	if d.m.remnant {
+		d.m.s.checks.fail("%s replaced its data beside what is left of the server before", d.m.name)
+	}
 	d.data, d.systemID, d.timeline = ha.DataPresent, o.systemID, o.timeline
 	d.wal = append([]record(nil), o.wal...)
 	d.history = append([]postgres.HistoryEntry(nil), o.history...)
@@ -93,6 +96,7 @@ type server struct {
 type pendingCommit struct {
 	row     uint64
 	records int
+	by      string // who has to have it; empty: any standby
 }
 
 // startServer executes the postmaster. recover is how long until it accepts
@@ -104,6 +108,9 @@ func (d *database) startServer(primary bool, source string) *server {
 	d.signal = !primary
 	sv.guard = newGuard(sv)
 	s.tell(d.m.name, "postgres starts, primary=%t source=%q tl=%d records=%d", primary, source, d.timeline, len(d.wal))
+	if d.m.remnant {
+		s.checks.fail("%s started PostgreSQL beside what is left of the one before it", d.m.name)
+	}
 	if d.half {
 		s.checks.fail("%s started a half rewound data directory", d.m.name)
 	}

@@ -102,6 +102,7 @@ func (t *Tally) add(o Tally) {
 	t.StoppedForGood += o.StoppedForGood
 	t.Unfenced += o.Unfenced
 	t.LostBeside += o.LostBeside
+	t.Remnant += o.Remnant
 	t.Virtual += o.Virtual
 }
 
