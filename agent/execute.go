@@ -78,6 +78,9 @@ func (l *Loop) executeLocal(ctx context.Context, in *ha.Input, action ha.Action)
 		l.Server.SyncSlots(ctx, a)
 	case ha.CancelJob:
 		l.Server.Cancel()
+		if l.leaderUntil.IsZero() {
+			l.awaitJob(ctx) // what it was making may write: its end cannot wait for another cycle
+		}
 		if in.Job = l.Server.Job(); in.Job == nil { // it had ended: its result, and facts from after it
 			in.Finished, in.Local = l.finished(), l.Server.Observe(ctx)
 		}
@@ -91,6 +94,20 @@ func (l *Loop) executeLocal(ctx context.Context, in *ha.Input, action ha.Action)
 	default:
 		panic(fmt.Sprintf("agent: no execution for action %T", action))
 	}
+}
+
+// cancelBound is how long a cycle waits for a job that it has cancelled without
+// holding the key. A promotion ends at once then, and its server is to be ended.
+const cancelBound = 500 * time.Millisecond
+
+// awaitJob waits for the end of a cancelled job. What woke us meanwhile is
+// looked at by the next cycle, at once.
+func (l *Loop) awaitJob(ctx context.Context) {
+	end := l.Clock.Now().Add(cancelBound)
+	for l.Server.Job() != nil && l.Clock.Now().Before(end) && ctx.Err() == nil {
+		l.Sleeper.Sleep(ctx, end)
+	}
+	l.Sleeper.Wake()
 }
 
 // apply writes; the outcome is all that a decision needs.

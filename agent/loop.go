@@ -177,7 +177,7 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 		default:
 			l.execute(ctx, &in, a)
 			finished = orFirst(finished, in.Finished)
-			in.Now, in.LeaderUntil, in.Lease = l.Clock.Now(), l.leaderUntil, l.lease.ID
+			in.Now, in.LeaderUntil, in.Lease, in.Settings = l.Clock.Now(), l.leaderUntil, l.lease.ID, l.settings
 			continue
 		}
 		break
@@ -247,12 +247,6 @@ const applyBound = 3 * time.Second
 // observe reads the cluster and looks at PostgreSQL: one cycle's input.
 func (l *Loop) observe(ctx context.Context) ha.Input {
 	cluster := l.load(ctx)
-	if cluster != nil {
-		var raised string
-		l.settings, raised = ha.RaiseFloors(l.Settings.Learn(cluster.Config), cluster.Members)
-		l.sayFloors(raised)
-		l.Store.SetTTL(l.settings.TTL)
-	}
 	// The job first: a result together with facts from before its end would be
 	// a lie. The other way round the facts are merely news.
 	job, finished := l.Server.Job(), l.finished()
@@ -306,7 +300,18 @@ func (l *Loop) load(ctx context.Context) *dcs.Cluster {
 	l.dcsDown = false
 	l.cluster, l.dcsSeen = c, l.Clock.Wall()
 	l.sayDamaged(c.Damaged)
+	l.learn(c)
 	return c
+}
+
+// learn takes the settings from the view that decisions go by: also from one
+// read again within a cycle, which may have lasted long. A pause that is over
+// must not be believed in beside a leader that came after it.
+func (l *Loop) learn(c *dcs.Cluster) {
+	var raised string
+	l.settings, raised = ha.RaiseFloors(l.Settings.Learn(c.Config), c.Members)
+	l.sayFloors(raised)
+	l.Store.SetTTL(l.settings.TTL)
 }
 
 // bounded limits a call: by d, and while we lead by the instant at which a

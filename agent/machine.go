@@ -278,6 +278,8 @@ func (m *machine) AskUpstream(ctx context.Context) (ha.UpstreamOutcome, string) 
 		return ha.UpstreamPrimary, up.At
 	case instance.UpstreamFed:
 		return ha.UpstreamFed, up.At
+	case instance.UpstreamIdle:
+		return ha.UpstreamIdle, up.At
 	case instance.UpstreamUnclear:
 		return ha.UpstreamUnclear, up.At
 	}

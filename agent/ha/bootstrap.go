@@ -32,6 +32,10 @@ func withoutData(in Input) Decision {
 	case in.Now.Before(in.Memory.RetryAfter):
 		return restFor(in, in.Memory.RetryAfter.Sub(in.Now), Reason{Code: RetryLater, Detail: "failed to bootstrap ...; next attempt follows"}).
 			noting(cloneFailed(in))
+	case leftovers(in) && claimedByOther(in):
+		// Perhaps our own, of an agent before this one, whose registration may
+		// still be on its way: the data are kept until the claim is decided.
+		return rest(in, Reason{Code: WaitingForBootstrap})
 	case leftovers(in):
 		return startJob(in, JobSpec{Kind: JobUnbootstrap, Name: string(JobUnbootstrap)},
 			Reason{Code: Stepping, Detail: "moving aside what a bootstrap that was cut short left behind"})
@@ -84,6 +88,12 @@ func raceToInitialize(in Input) Decision {
 func claimedByUs(in Input) bool {
 	init := in.Cluster.Initialize
 	return init != nil && init.SystemID == "" && init.Lease != 0 && init.Lease == in.Lease
+}
+
+// claimedByOther: the empty initialize key stands under another lease than ours.
+func claimedByOther(in Input) bool {
+	init := in.Cluster.Initialize
+	return init != nil && init.SystemID == "" && init.Lease != 0 && init.Lease != in.Lease
 }
 
 // clone copies the cluster's data here (3.2).
@@ -160,6 +170,12 @@ func afterBootstrap(in Input) Decision {
 			return do(in, AcquireLeader{}, "the new cluster's first leader")
 		}
 		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "the new cluster is registered; the leader key could not be taken yet"})
+	case !in.Local.Primary() && !isStarting(in) && claimed && in.Tried.Initialize == NotTried:
+		// The claim goes first: a registration still on its way would make this
+		// the cluster's only data, after they were moved aside.
+		return do(in, UnclaimInitialize{Revision: in.Cluster.Initialize.Revision}, "the new server is gone; nothing can be registered after this")
+	case !in.Local.Primary() && !isStarting(in) && claimed && in.Tried.Initialize != Done:
+		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "the new server is gone; the claim on initialize could not be given back yet"})
 	case !in.Local.Primary() && !isStarting(in):
 		// Stopped or crashed before anybody knew of the new cluster.
 		in.Memory.BootstrapDone, in.Memory.BootstrapFailed = false, true
@@ -231,7 +247,7 @@ func wrongSystem(in Input) Decision {
 		return otherSystemInPause(in).saying(warn).noting("its data belong to another cluster; the agent will exit when the pause ends")
 	case standbyHere(in) && in.Tried.Initialize == NotTried && in.Tried.Upstream == UpstreamNotAsked:
 		return do(in, AskUpstream{}, "is the server that this standby followed a primary")
-	case standbyHere(in) && (in.Tried.Upstream > UpstreamDead || streamedLately(in)):
+	case standbyHere(in) && upstreamLives(in):
 		return waitForUpstream(in)
 	case in.Tried.Initialize == NotTried:
 		put := PutSystemID{ID: in.Local.SystemID, Absent: init == nil}
@@ -272,6 +288,8 @@ func upstreamText(in Input) string {
 		return who + ", which answers as a primary"
 	case UpstreamFed:
 		return who + ", a standby that receives WAL from a primary"
+	case UpstreamIdle:
+		return who + ", a standby that receives WAL from nobody"
 	case UpstreamUnclear:
 		return who + ", where a server is that cannot be asked (see the log)"
 	}
@@ -288,6 +306,22 @@ func otherSystemInPause(in Input) Decision {
 		return rest(in, Reason{Code: PausedPrimaryNoLock})
 	}
 	return rest(in, Reason{Code: PausedIdle})
+}
+
+// upstreamLives says whether a primary may be alive behind the server that
+// this standby followed, by what that answered and by the stream. A stream from
+// a standby that itself receives from nobody is no sign of one once a ttl
+// without a leader has passed: by then every primary's lease is over. Two
+// standbys of which one follows the other would wait for ever.
+func upstreamLives(in Input) bool {
+	switch in.Tried.Upstream {
+	case UpstreamDead:
+		return streamedLately(in)
+	case UpstreamIdle:
+		since := in.Memory.UnlockedSince
+		return streamedLately(in) && (since.IsZero() || in.Now.Sub(since) < in.Settings.TTL)
+	}
+	return true
 }
 
 // streamedLately: the WAL receiver is or was connected within ttl, so a

@@ -28,9 +28,9 @@ func Decide(in Input) Decision {
 		return demoting(in)
 	case in.Cluster == nil || in.Tried.Renew == Failed:
 		return dcsUnreachable(in)
-	case in.Cluster.Member(in.Self) == nil && !in.Tried.Touched && (in.holder() || !in.Local.Primary()):
-		// A primary without the key has something more urgent to do; its member
-		// key is written at the end of the cycle.
+	case in.Cluster.Member(in.Self) == nil && !in.Tried.Touched && (in.holder() || !mayWrite(in)):
+		// A primary without the key, or one in the making, has something more
+		// urgent to do; its member key is written at the end of the cycle.
 		return do(in, TouchMember{}, "own member key is missing")
 	case in.holder() && registrationDue(in):
 		return restoreRegistration(in)
@@ -193,6 +193,15 @@ const retryPause = 2 * time.Second
 func (in Input) holder() bool {
 	return in.Cluster != nil && in.Cluster.Leader != nil && in.Cluster.Leader.Name == in.Self &&
 		in.Tried.Renew != Refused && in.Tried.Release != Done && in.Tried.HandOver != Done
+}
+
+// mayWrite says whether PostgreSQL here accepts writes, or is about to: a
+// promotion may be under way, or a start as a primary.
+func mayWrite(in Input) bool {
+	if j := in.Job; j != nil && (j.Kind == JobPromote || j.Kind == JobStartPrimary || j.Kind == JobRestart) {
+		return true
+	}
+	return in.Local.Primary() || becoming(in)
 }
 
 // keyless says whether PostgreSQL here accepts writes though the leader key is

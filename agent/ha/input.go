@@ -272,7 +272,8 @@ type UpstreamOutcome int
 
 const (
 	UpstreamNotAsked UpstreamOutcome = iota
-	UpstreamDead                     // nobody there, or nobody of this cluster, or a standby without a source
+	UpstreamDead                     // nobody there, or nobody of this cluster
+	UpstreamIdle                     // a standby that receives from nobody
 	UpstreamPrimary                  // it is a primary
 	UpstreamFed                      // a standby that receives WAL: a primary lives behind it
 	UpstreamUnclear                  // somebody is there and does not answer the question

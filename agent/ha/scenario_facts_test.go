@@ -26,7 +26,7 @@ import (
 //	tags     nofailover nostream replicatefrom= priority=
 //	peer b   lsn= tl= primary nofailover watchdog-failed priority= patroni silent down cut (does not stream)
 //	try      renew= acquire= release= handover= failover= initialize= register= config= (done, refused, failed)
-//	         follow=same|changed|restart|failed examine=same|diverged|undecided|split upstream=dead|primary|fed|unclear
+//	         follow=same|changed|restart|failed examine=same|diverged|undecided|split upstream=dead|idle|primary|fed|unclear
 //	reload   as cluster, or: silent
 //	job      <kind> phase=shutdown|promoting checkpoint= canceled age=
 //	finished ok|failed|unreachable|still-starting checkpoint=

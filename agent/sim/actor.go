@@ -57,8 +57,10 @@ func (a *actor) thaw() {
 	}
 	held := a.deferred
 	a.deferred = nil
+	at := time.Duration(0)
 	for _, do := range held {
-		a.after(a.m.s.dur(0, 2*time.Millisecond), do)
+		at += a.m.s.dur(0, time.Millisecond)
+		a.after(at, do)
 	}
 }
 

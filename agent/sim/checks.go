@@ -92,6 +92,7 @@ func (c *checks) acknowledge(sv *server, row uint64) {
 	}
 	if c.s.etcd.leader() != sv.m.name && (!sv.m.sure() || c.s.now < c.excused) {
 		c.tally.Unfenced++ // outside the promise, counted (rulings 7, 10)
+		sv.alone = true
 		return
 	}
 	c.tally.Acked++
@@ -127,6 +128,7 @@ func (c *checks) promoted(sv *server) {
 		c.stray[sv.db.timeline] = true
 	}
 	if !m.sure() && c.s.etcd.leader() != m.name {
+		sv.alone = true
 		return
 	}
 	there, lost := c.lacking(sv.db.wal)
@@ -201,6 +203,24 @@ func (c *checks) taken(by *agentProcess) {
 		c.away = f.Leader // not compared with in a switchover (contract: ha-behaviour.md 10)
 	}
 	c.named[by.m.name] = f != nil && f.Candidate == by.m.name
+	c.retaken(by.m)
+}
+
+// retaken: a primary that wrote for a while beside the cluster, outside the
+// promise, holds the key again without a promotion. What was acknowledged
+// elsewhere meanwhile is lost by that, and counted.
+func (c *checks) retaken(m *machine) {
+	sv := m.db.run
+	if sv == nil || !sv.primary || !sv.alone {
+		return
+	}
+	sv.alone = false
+	there, lost := c.lacking(sv.db.wal)
+	c.acked = there
+	c.tally.LostBeside += len(lost)
+	if len(lost) > 0 {
+		c.s.tell(m.name, "%d acknowledged rows are lost: it wrote beside the cluster, outside the promise, and leads again", len(lost))
+	}
 }
 
 // takes: a member decided to create the leader key.
@@ -218,11 +238,15 @@ func (c *checks) takes(by *agentProcess) {
 	}
 }
 
-// handedOver: the leader gave its key to a candidate.
-func (c *checks) handedOver(from *machine, to string) {
+// handedOver: the leader gives its key to a candidate, under the lease that it
+// believes to be the candidate's.
+func (c *checks) handedOver(from *machine, to string, lease dcs.LeaseID) {
 	c.handed[to] = true
 	if from.db.run.accepts() {
 		c.fail("%s handed the key to %s while it accepts writes", from.name, to)
+	}
+	if now := c.s.etcd.keys[dcs.MemberKey(to)].lease; now != lease {
+		c.fail("%s handed the key to %s under lease %d, which is not its member key's (%d)", from.name, to, lease, now)
 	}
 }
 

@@ -15,6 +15,7 @@ type machineClock struct {
 	reading clock.Instant // at base
 	rate    float64       // of true time
 	stopped bool
+	wall    time.Duration // civil time is wrong by that much
 }
 
 func newMachineClock(s *Sim) *machineClock {
@@ -33,9 +34,13 @@ func (c *machineClock) Now() clock.Instant {
 	return c.reading.Add(time.Duration(float64(c.s.now.Sub(c.base)) * c.rate))
 }
 
-// Wall implements clock.Clock: civil time is true here; nothing safe may depend on it.
-func (c *machineClock) Wall() time.Time {
-	return time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(c.s.now))
+// Wall implements clock.Clock: civil time, which may be wrong by hours; nothing
+// safe may depend on it.
+func (c *machineClock) Wall() time.Time { return civil(c.s.now).Add(c.wall) }
+
+// civil is the true civil time.
+func civil(t Time) time.Time {
+	return time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(t))
 }
 
 // until is how long true time has to go on until the clock shows i.

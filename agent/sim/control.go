@@ -95,6 +95,9 @@ func (c *control) Observe(ctx context.Context) ha.Local {
 		}
 	}
 	l.StreamedAt = c.streamedAt
+	if m.s.opt.Plant == PlantPromotionForgotten && l.Role == postgres.RolePromoted {
+		l.Role = postgres.RoleReplica
+	}
 	p.sleep(m.s.dur(time.Millisecond, 10*time.Millisecond)) // the facts age a little
 	return l
 }
@@ -186,7 +189,7 @@ func (c *control) AskUpstream(context.Context) (ha.UpstreamOutcome, string) {
 	case from.db.run.up != nil:
 		return ha.UpstreamFed, from.name
 	}
-	return ha.UpstreamDead, from.name
+	return ha.UpstreamIdle, from.name
 }
 
 // SyncSlots implements agent.Server. Slots keep WAL, and WAL is never removed here.
@@ -197,27 +200,26 @@ func (c *control) SyncSlots(context.Context, ha.SyncSlots) {
 // SetRole implements agent.Server.
 func (c *control) SetRole(r postgres.Role, _ bool) { c.role = r }
 
-// guardAnswers waits for the guard as long as the call may; false: it does not answer.
-func (c *control) guardAnswers(ctx context.Context) bool {
+// toGuard asks the guard of what runs here, as long as the call may.
+func (c *control) toGuard(ctx context.Context, what string, do func(g *guard)) {
 	c.a.loop.sleep(c.a.m.s.dur(50*time.Microsecond, time.Millisecond))
-	sv := c.a.m.db.run
-	if sv == nil || sv.guard.dead {
-		return false
+	if sv := c.a.m.db.run; sv != nil && !sv.guard.dead {
+		sv.guard.ask(c.a.loop, deadlineOf(ctx), false, what, func(answer func(bool)) {
+			do(sv.guard)
+			answer(true)
+		})
 	}
-	g := sv.guard
-	if g.stuck() {
-		c.a.loop.wait(deadlineOf(ctx), func() bool { return g.dead || !g.stuck() })
-	}
-	return !g.dead && !g.stuck()
 }
 
 // Hold implements agent.Server.
 func (c *control) Hold(ctx context.Context, until clock.Instant, ttl time.Duration) {
 	m := c.a.m
-	m.holdUntil, m.holdTTL, m.holdPaused = until, ttl, false
-	if c.guardAnswers(ctx) {
-		m.db.run.guard.arm(until, ttl)
+	if m.s.opt.Plant == PlantUnarmedAcquire && m.s.etcd.leader() != m.name {
+		return
 	}
+	m.strike("the lease was confirmed")
+	m.holdUntil, m.holdTTL, m.holdPaused = until, ttl, false
+	c.toGuard(ctx, "arm", func(g *guard) { g.arm(until, ttl) })
 	m.strike("the guard's deadline was extended")
 }
 
@@ -225,7 +227,12 @@ func (c *control) Hold(ctx context.Context, until clock.Instant, ttl time.Durati
 func (c *control) Unhold(ctx context.Context, paused bool) {
 	m := c.a.m
 	m.holdUntil, m.holdPaused = 0, paused
-	if c.guardAnswers(ctx) && (paused || !m.db.run.primary) {
-		m.db.run.guard.disarm(paused)
+	if paused {
+		m.s.checks.disarms(m)
 	}
+	c.toGuard(ctx, "disarm", func(g *guard) {
+		if paused || !g.server.primary {
+			g.disarm(paused)
+		}
+	})
 }

@@ -54,9 +54,14 @@ func (e *etcd) extend(id dcs.LeaseID) bool {
 	if l == nil {
 		return false
 	}
-	l.ends = e.s.now.Add(l.ttl)
-	e.expireLater(id, l.ttl)
+	e.prolong(id, l.ttl)
 	return true
+}
+
+// prolong lets the lease end d from now.
+func (e *etcd) prolong(id dcs.LeaseID, d time.Duration) {
+	e.leases[id].ends = e.s.now.Add(d)
+	e.expireLater(id, d)
 }
 
 // expireLater looks at the lease when it should end. etcd looks every half second.
@@ -79,7 +84,8 @@ func (e *etcd) expireLater(id dcs.LeaseID, d time.Duration) {
 }
 
 // hush makes etcd silent for d. Its leases do not end meanwhile, and start
-// anew afterwards: what a new etcd leader does.
+// anew afterwards, with up to an election timeout more: what a new etcd leader
+// does. No member knows of that, and none may count on it.
 func (e *etcd) hush(d time.Duration) {
 	e.silent++
 	e.s.after(d, func() {
@@ -87,10 +93,13 @@ func (e *etcd) hush(d time.Duration) {
 			return
 		}
 		for _, id := range slices.Sorted(maps.Keys(e.leases)) {
-			e.extend(id)
+			e.prolong(id, e.leases[id].ttl+e.s.dur(0, electionTimeout))
 		}
 	})
 }
+
+// electionTimeout is etcd's, as operators set it for machines far apart.
+const electionTimeout = 3 * time.Second
 
 // etcdWrite is one key's new state; a nil value deletes it.
 type etcdWrite struct {

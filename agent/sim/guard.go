@@ -11,19 +11,57 @@ import (
 type guard struct {
 	actor
 	server *server
-	until  clock.Instant // zero: not armed
-	ttl    time.Duration
-	paused bool
+	epoch  uint64 // of the newest agent it knows
+	// undertaker: its child that kills what is left when it dies.
+	undertaker bool
+	until      clock.Instant // zero: not armed
+	ttl        time.Duration
+	paused     bool
 }
 
 // newGuard arms the new guard with what the agent last knew. A standby needs
 // no deadline: the next renewal arms it, before a promotion can be asked for.
 func newGuard(sv *server) *guard {
-	g := &guard{actor: actor{m: sv.m}, server: sv, paused: sv.m.holdPaused}
+	g := &guard{actor: actor{m: sv.m}, server: sv, paused: sv.m.holdPaused, undertaker: true}
+	if a := sv.m.agent; a != nil {
+		g.epoch = a.epoch
+	}
 	if g.m.holdUntil != 0 && sv.primary {
 		g.arm(g.m.holdUntil, g.m.holdTTL)
 	}
 	return g
+}
+
+// hello is what a new agent says first: from then on every older one is refused.
+func (g *guard) hello(a *agentProcess) {
+	g.run(func() { g.epoch = max(g.epoch, a.epoch) })
+}
+
+// ask puts a request into the guard's socket and waits for the answer until
+// the instant. The guard carries it out when it runs again, even if its sender
+// has died by then; what is void after the instant is refused then.
+func (g *guard) ask(p *proc, by clock.Instant, void bool, what string, do func(answer func(ok bool))) (ok bool) {
+	from := p.a
+	epoch, answered := from.m.agent.epoch, false
+	reply := func(yes bool) {
+		ok, answered = yes, true
+		p.poke()
+	}
+	g.run(func() {
+		switch {
+		case epoch < g.epoch && g.m.s.opt.Plant != PlantEpochIgnored:
+			g.m.s.tell(g.m.name, "guard: %s refused, a newer agent is here", what)
+			reply(false)
+			return
+		case void && !g.m.clock.Now().Before(by):
+			reply(false)
+			return
+		}
+		g.m.s.checks.obeyed(g, epoch, what)
+		do(reply)
+	})
+	p.wait(by, func() bool { return answered || g.dead })
+	return ok
 }
 
 // stages of the deadline, as distances from the lease's end.
@@ -63,7 +101,9 @@ func (g *guard) due(before time.Duration, act func(), stage string) {
 }
 
 // disarm forgets the deadline.
-func (g *guard) disarm(paused bool) { g.until, g.paused = 0, paused }
+func (g *guard) disarm(paused bool) {
+	g.until, g.paused = 0, paused
+}
 
 // permits says whether a writable server may come to be now.
 func (g *guard) permits() bool {
@@ -74,28 +114,59 @@ func (g *guard) permits() bool {
 }
 
 // promote asks the server to leave recovery, if the lease permits it now; it
-// looks again right after the act.
-func (g *guard) promote() bool {
+// looks again right after the act. It can be frozen between the two.
+func (g *guard) promote(answer func(ok bool)) {
 	if !g.permits() {
 		g.m.s.tell(g.m.name, "guard: promotion refused, the lease does not permit it")
-		return false
+		answer(false)
+		return
 	}
-	g.server.promote()
-	if !g.permits() {
-		g.server.exit("promoted too late")
-		return false
-	}
-	return true
+	g.m.strike("the guard has looked at the deadline")
+	g.after(g.m.s.dur(0, 5*time.Millisecond), func() {
+		g.server.run(g.server.promote)
+		if !g.permits() && g.m.s.opt.Plant != PlantOneLook {
+			g.server.exit("promoted too late")
+			answer(false)
+			return
+		}
+		g.m.s.checks.promotes(g)
+		g.m.strike("the promotion was sent")
+		answer(true)
+	})
 }
 
-// die kills the guard, and with it PostgreSQL (parent-death signal).
+// die kills the guard, and with it PostgreSQL (parent-death signal). Its
+// undertaker, if it lives, kills what does not notice.
 func (g *guard) die(why string) {
 	if g.dead {
 		return
 	}
 	g.kill()
 	if g.m.s.opt.Plant != PlantNoGuard {
+		remains := !g.undertaker && g.server.accepts()
 		g.server.exit("its guard is gone: " + why)
+		if remains {
+			g.m.s.tell(g.m.name, "the undertaker is dead as well: a backend goes on")
+			g.m.remnant = true
+		}
+	}
+}
+
+// killUndertaker kills the guard's child; the guard replaces it within a second.
+func (m *machine) killUndertaker() {
+	if sv := m.db.run; sv != nil && sv.guard.undertaker {
+		g := sv.guard
+		g.undertaker = false
+		m.s.tell(m.name, "undertaker killed")
+		g.after(m.s.dur(0, time.Second), func() { g.undertaker = true })
+	}
+}
+
+// sweep kills what an earlier server left, as every start, rewind and clone
+// does first.
+func (m *machine) sweep() {
+	if m.s.opt.Plant != PlantNoSweep {
+		m.remnant = false
 	}
 }
 

@@ -125,6 +125,7 @@ func (j *job) clone() ha.JobResult {
 	if j.d.run != nil {
 		return failed("PostgreSQL runs on the directory that is to be replaced")
 	}
+	m.sweep()
 	j.c.become(postgres.StateCreatingReplica)
 	*j.d = database{m: m, data: ha.DataEmpty}
 	j.c.role = postgres.RoleUninitialized
@@ -156,6 +157,7 @@ func (j *job) start(primary bool) ha.JobResult {
 		j.c.become(postgres.StateStartFailed)
 		return failed("the guard refuses: no lease")
 	}
+	m.sweep()
 	source := ""
 	if j.spec.Source != nil && !primary {
 		source = j.spec.Source.Name
@@ -199,6 +201,7 @@ func (m *machine) mayOpen() bool {
 
 func (j *job) crashRecovery() ha.JobResult {
 	m := j.c.a.m
+	m.sweep()
 	if !j.work(m.s.dur(50*time.Millisecond, 2*time.Second)) {
 		return failed("cancelled")
 	}
@@ -227,15 +230,16 @@ func (j *job) promote() ha.JobResult {
 	}
 	j.reach(ha.PhasePromoting, 0)
 	j.p.sleep(m.s.dur(0, 2*time.Millisecond))
-	g := sv.guard
-	if j.p.wait(m.clock.Now().Add(10*time.Second), func() bool { return g.dead || !g.stuck() }); g.dead || g.stuck() || !g.promote() {
+	by := m.clock.Now().Add(10 * time.Second)
+	if sv.guard.dead || !sv.guard.ask(j.p, by, true, "promote", sv.guard.promote) {
 		return failed("the guard did not promote")
 	}
 	j.c.role = postgres.RolePromoted
-	j.p.poll(20*time.Millisecond, m.clock.Now().Add(m.s.shape.loop), func() bool { return sv.dead || sv.primary })
+	j.p.poll(20*time.Millisecond, m.clock.Now().Add(m.s.shape.loop), func() bool { return sv.dead || sv.primary || j.canceled() })
 	if sv.dead || !sv.primary {
 		return failed("promotion not confirmed in time")
 	}
+	m.strike("the promotion is over")
 	j.c.role = postgres.RolePrimary
 	return ha.JobResult{OK: true}
 }
@@ -244,6 +248,7 @@ func (j *job) rewind() ha.JobResult {
 	m := j.c.a.m
 	from := m.s.machineNamed(j.spec.Source.Name)
 	j.stop(ha.StopFast)
+	m.sweep()
 	if !j.work(m.s.dur(50*time.Millisecond, time.Second)) {
 		return failed("cancelled")
 	}

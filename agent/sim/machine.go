@@ -26,12 +26,7 @@ type machine struct {
 	agent  *agentProcess
 	frozen bool
 	off    bool
-	// unsure: the machine's clock stood still; until the agent has read the
-	// DCS once nobody on it can know that its lease is over (rulings 10).
-	unsure    bool
-	knows     bool // the agent has read it
-	sureFrom  Time
-	resumedAt Time
+	stillness
 	// What the agent last told the guard, for one that is started later.
 	holdUntil  clock.Instant
 	holdTTL    time.Duration
@@ -40,25 +35,31 @@ type machine struct {
 	// checkpointAt is when the checkpoint after the last promotion is done.
 	checkpointAt Time
 	stayStopped  bool
+	// remnant: a backend outlived postmaster, guard and undertaker, and its
+	// client is still answered. Outside the promise.
+	remnant bool
 }
 
 // agentProcess is one incarnation of the daemon.
 type agentProcess struct {
 	actor
-	loop    *proc
-	ha      *agent.Loop
-	store   *store
-	control *control
-	woken   bool
+	loop     *proc
+	ha       *agent.Loop
+	store    *store
+	epoch    uint64 // grows with each incarnation
+	control  *control
+	settings *settings
+	woken    bool
 	// answers of the last question to the peers, as they truly were.
 	asked   []truth
 	askedAt Time
 }
 
 type truth struct {
-	m       *machine
-	primary bool
-	records int
+	m        *machine
+	primary  bool
+	records  int
+	timeline postgres.Timeline
 }
 
 func newMachine(s *Sim, at int) *machine {
@@ -74,15 +75,20 @@ func (m *machine) boot() {
 		return
 	}
 	a := &agentProcess{actor: actor{m: m}}
-	m.agent, m.knows = a, false
+	m.agent = a
+	m.forgets()
+	m.s.epochs++
+	a.epoch = m.s.epochs
 	a.store = &store{a: a, ttl: m.s.shape.ttl}
 	m.holdUntil, m.holdPaused = 0, false
 	var until clock.Instant
 	if sv := m.db.run; sv != nil {
+		sv.guard.hello(a)
 		until, m.holdUntil, m.holdTTL, m.holdPaused = sv.guard.until, sv.guard.until, sv.guard.ttl, sv.guard.paused
 	}
 	a.control = newControl(a)
 	cfg := newSettings(m.s.shape)
+	a.settings = cfg
 	a.ha = agent.NewLoop(agent.LoopOptions{
 		Self: m.name, Tags: m.tags, CanBoot: true,
 		Clock: m.clock, Store: a.store, Server: a.control, Peers: a, Settings: cfg, Sleeper: a,
@@ -122,30 +128,6 @@ func (m *machine) wake() {
 
 // changed: the agent notices that PostgreSQL came, went or moved on.
 func (m *machine) changed() { m.wake() }
-
-// learned: the agent has read the DCS. What it then knows to be over must
-// end, but stopping PostgreSQL takes a moment.
-func (m *machine) learned(readAt Time) {
-	if m.unsure && !m.knows && readAt >= m.resumedAt && m.s.etcd.leader() != "" {
-		m.knows, m.sureFrom = true, m.s.now.Add(2*time.Second)
-	}
-}
-
-// sure says whether the machine's deadlines mean anything.
-func (m *machine) sure() bool {
-	a := m.agent
-	if sv := m.db.run; sv != nil && sv.guard.paused {
-		return false // its agent has read of a pause, and of no end of it yet (rulings 7)
-	}
-	switch {
-	case !m.unsure || m.frozen:
-	case m.db.run == nil, m.s.now >= m.resumedAt.Add(m.s.shape.ttl+time.Second): // the guard's deadline has passed by now
-		m.unsure = false
-	case m.knows && m.s.now >= m.sureFrom && a != nil && !a.dead && !a.frozen && a.lag == 0:
-		m.unsure = false
-	}
-	return !m.unsure
-}
 
 // tags are those of the shape: priorities differ, and with a cascade every
 // member replicates from another one, the last two from each other.
@@ -187,6 +169,8 @@ func (a *agentProcess) member(v agent.View) dcs.MemberData {
 
 // record tells the story of each cycle's result.
 func (a *agentProcess) record(v agent.View, d ha.Decision) {
+	a.m.cycled()
+	a.m.s.checks.cycled(a, v, d)
 	a.m.stayStopped = d.Reason.Code == ha.StayStopped || d.Reason.Code == ha.SystemIDMismatch || v.Note != "" && v.Memory.Rewind == ha.RewindNeed && !v.Local.RewindUsable
 	if a.m.s.opt.Tell {
 		a.tell("%-28s %s [%s %s tl=%d at=%s rewind=%d until=%.1f]", d.Reason.Code, d.Reason, a.control.state, a.control.role,
@@ -251,6 +235,8 @@ func (p Plant) distort(answers []ha.Peer, leading bool) {
 		switch p {
 		case PlantPrimaryIgnored:
 			answers[i].Answered = answers[i].Answered && !answers[i].Primary
+		case PlantTimelineIgnored:
+			answers[i].Timeline = 0
 		case PlantRaceBlind:
 			answers[i].Location = min(answers[i].Location, walStart+1)
 		case PlantNoCheckpoint:
@@ -273,7 +259,7 @@ func (a *agentProcess) answer() (ha.Peer, truth) {
 	p.Answered, p.Running, p.Primary = true, true, sv.primary
 	p.Streaming = sv.up != nil && !sv.up.broken
 	p.Location, p.Timeline = a.m.db.location(), a.m.db.timeline
-	return p, truth{a.m, sv.primary, len(a.m.db.wal)}
+	return p, truth{a.m, sv.primary, len(a.m.db.wal), a.m.db.timeline}
 }
 
 // teller turns the loop's log into the story, and watches for its own alarms.

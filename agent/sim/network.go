@@ -37,6 +37,9 @@ func (n *network) send(from, to int, deliver func()) {
 }
 
 func (n *network) delay() time.Duration {
+	if n.s.chance(n.s.shape.stray) {
+		return n.s.dur(n.s.shape.ttl/2, 3*n.s.shape.ttl) // given up by its sender long before
+	}
 	if n.s.chance(n.s.shape.slow) {
 		return n.s.dur(0, n.s.shape.slowest)
 	}

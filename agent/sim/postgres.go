@@ -63,6 +63,9 @@ func (d *database) append(row uint64) {
 
 // copyFrom makes the directory that of another member's.
 func (d *database) copyFrom(o *database) {
+	if d.m.remnant {
+		d.m.s.checks.fail("%s replaced its data beside what is left of the server before", d.m.name)
+	}
 	d.data, d.systemID, d.timeline = ha.DataPresent, o.systemID, o.timeline
 	d.wal = append([]record(nil), o.wal...)
 	d.history = append([]postgres.HistoryEntry(nil), o.history...)
@@ -81,6 +84,7 @@ type server struct {
 	promoting bool
 	shutDown  bool // pg_control says shut down; the process may still be there
 	boot      bool // a bootstrap's: the cluster does not know it yet
+	alone     bool // accepted writes without the key, outside the promise
 	source    string
 	up        *stream         // the WAL receiver's connection; nil: none
 	down      []*stream       // the WAL senders'
@@ -92,6 +96,7 @@ type server struct {
 type pendingCommit struct {
 	row     uint64
 	records int
+	by      string // who has to have it; empty: any standby
 }
 
 // startServer executes the postmaster. recover is how long until it accepts
@@ -103,6 +108,9 @@ func (d *database) startServer(primary bool, source string) *server {
 	d.signal = !primary
 	sv.guard = newGuard(sv)
 	s.tell(d.m.name, "postgres starts, primary=%t source=%q tl=%d records=%d", primary, source, d.timeline, len(d.wal))
+	if d.m.remnant {
+		s.checks.fail("%s started PostgreSQL beside what is left of the one before it", d.m.name)
+	}
 	if d.half {
 		s.checks.fail("%s started a half rewound data directory", d.m.name)
 	}

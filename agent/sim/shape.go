@@ -17,6 +17,7 @@ type shape struct {
 	members            int
 	ttl, loop, retry   time.Duration
 	synchronous        bool // the user's own synchronous_standby_names: ANY 1 (*)
+	syncKey            bool // somebody, Patroni perhaps, left a /sync key: two members have everything
 	rewind             bool // pg_rewind is usable
 	removeOnDiverged   bool
 	removeOnFailure    bool
@@ -26,6 +27,7 @@ type shape struct {
 	drift              float64 // clocks go wrong by up to this
 	loss, slow         float64 // of messages
 	slowest            time.Duration
+	stray              float64 // of messages come after everybody has given them up
 	slowServer         float64 // of starts, stops, promotions
 	strike             float64 // of steps that matter are hit by a fault
 	pressure           time.Duration
@@ -34,8 +36,8 @@ type shape struct {
 }
 
 func (h shape) String() string {
-	return fmt.Sprintf("%d members, ttl %v loop_wait %v retry_timeout %v, synchronous %t, rewind %t, remove on diverged %t, cascade %t, priorities %t, drift %.3f, loss %.3f, slow %.3f up to %v, pre_promote up to %v",
-		h.members, h.ttl, h.loop, h.retry, h.synchronous, h.rewind, h.removeOnDiverged, h.cascade, h.priorities, h.drift, h.loss, h.slow, h.slowest, h.prePromote)
+	return fmt.Sprintf("%d members, ttl %v loop_wait %v retry_timeout %v, synchronous %t, /sync %t, rewind %t, remove on diverged %t, cascade %t, priorities %t, drift %.3f, loss %.3f, slow %.3f up to %v, stray %.3f, pre_promote up to %v",
+		h.members, h.ttl, h.loop, h.retry, h.synchronous, h.syncKey, h.rewind, h.removeOnDiverged, h.cascade, h.priorities, h.drift, h.loss, h.slow, h.slowest, h.stray, h.prePromote)
 }
 
 func drawShape(r *rand.Rand, o Options) shape {
@@ -48,6 +50,7 @@ func drawShape(r *rand.Rand, o Options) shape {
 	if r.IntN(4) == 0 {
 		h.members = 2 + r.IntN(4)
 	}
+	h.syncKey = h.members > 2 && r.IntN(4) == 0
 	h.cascade, h.priorities = r.IntN(4) == 0, r.IntN(3) == 0
 	if o.Calm {
 		h.trouble = 60*time.Second + 4*h.ttl
@@ -57,6 +60,7 @@ func drawShape(r *rand.Rand, o Options) shape {
 	h.loss = []float64{0, 0.001, 0.02}[r.IntN(3)]
 	h.slow = []float64{0, 0.02, 0.2}[r.IntN(3)]
 	h.slowest = h.ttl / 2
+	h.stray = []float64{0, 0, 0.001, 0.01}[r.IntN(4)]
 	h.slowServer = []float64{0, 0.1, 0.3}[r.IntN(3)]
 	h.strike = []float64{0, 0.05, 0.3}[r.IntN(3)]
 	h.pressure = h.ttl * time.Duration(1+r.IntN(4)) / 2
@@ -71,6 +75,7 @@ type settings struct {
 	h       shape
 	current ha.Settings
 	seen    dcs.Revision
+	paused  bool // this incarnation has read of the present pause
 }
 
 func newSettings(h shape) *settings {
@@ -96,7 +101,7 @@ func (c *settings) Learn(raw *dcs.Config) ha.Settings {
 		Pause bool `json:"pause"`
 	}
 	if json.Unmarshal(raw.Raw, &doc) == nil {
-		c.current.Pause = doc.Pause
+		c.current.Pause, c.paused = doc.Pause, doc.Pause
 	}
 	return c.current
 }

@@ -101,6 +101,8 @@ func (t *Tally) add(o Tally) {
 	t.Faults += o.Faults
 	t.StoppedForGood += o.StoppedForGood
 	t.Unfenced += o.Unfenced
+	t.LostBeside += o.LostBeside
+	t.Remnant += o.Remnant
 	t.Virtual += o.Virtual
 }
 

@@ -85,8 +85,10 @@ func (st *store) Load(ctx context.Context) (*dcs.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	st.a.m.s.opt.Plant.blind(c)
 	st.seen = c
-	st.a.m.learned(readAt)
+	st.a.m.reads(c, readAt)
+	st.a.m.strike("the cluster was read")
 	return c, nil
 }
 
@@ -181,6 +183,9 @@ func (st *store) PutMember(ctx context.Context, data dcs.MemberData) error {
 func (st *store) AcquireLeader(ctx context.Context) (dcs.Lease, error) {
 	e := st.a.m.s.etcd
 	st.a.m.s.checks.takes(st.a)
+	st.a.m.s.checks.asks(st.a)
+	st.a.m.s.checks.takesInSync(st.a)
+	st.a.m.s.checks.takesBack(st.a)
 	l, err := st.leased(ctx, "acquire leader key", func(id dcs.LeaseID) error {
 		_, there := e.keys[dcs.KeyLeader]
 		if there && st.a.m.s.opt.Plant != PlantUnguardedPut {
@@ -191,6 +196,7 @@ func (st *store) AcquireLeader(ctx context.Context) (dcs.Lease, error) {
 		return nil
 	})
 	if err == nil {
+		st.a.m.confirmed(l)
 		st.a.m.strike("the leader key was acquired")
 	}
 	return l, err
@@ -200,7 +206,13 @@ func (st *store) AcquireLeader(ctx context.Context) (dcs.Lease, error) {
 func (st *store) RenewLeader(ctx context.Context, seen dcs.Leader) (dcs.Lease, error) {
 	e, self := st.a.m.s.etcd, st.a.m.name
 	l, err := st.KeepAlive(ctx)
+	if err != nil && st.a.m.s.opt.Plant == PlantReadIsRenewal && seen.Name == self && st.id != 0 {
+		return dcs.Lease{ID: st.id, TTL: st.ttl, SentAt: st.a.m.clock.Now()}, nil // the key was there a moment ago
+	}
 	if err != nil || seen.Lease == l.ID && seen.Name == self && !st.doubt {
+		if err == nil {
+			st.a.m.confirmed(l)
+		}
 		return l, err
 	}
 	l, err = st.leased(ctx, "re-attach leader key", func(id dcs.LeaseID) error {
@@ -214,6 +226,9 @@ func (st *store) RenewLeader(ctx context.Context, seen dcs.Leader) (dcs.Lease, e
 		return nil
 	})
 	st.doubt = st.doubt && dcs.Failed(err)
+	if err == nil {
+		st.a.m.confirmed(l)
+	}
 	return l, err
 }
 
@@ -237,6 +252,9 @@ func (st *store) asLeader(ctx context.Context, what string, with []dcs.Write, ok
 		if e.keys[dcs.KeyLeader].revision != seen.revision || !ok() {
 			return fmt.Errorf("%s: %w", what, dcs.ErrConflict)
 		}
+		if do[0].key == dcs.KeyLeader && do[0].value != nil {
+			st.a.m.s.checks.handedOver(st.a.m, string(do[0].value), do[0].lease)
+		}
 		return st.apply(with, do...)
 	})
 	st.doubt = st.doubt || errors.Is(err, dcs.ErrUnknownOutcome)
@@ -253,14 +271,20 @@ func (st *store) ReleaseLeader(ctx context.Context, with ...dcs.Write) error {
 // HandOver implements dcs.Store.
 func (st *store) HandOver(ctx context.Context, to dcs.Member, with ...dcs.Write) error {
 	e := st.a.m.s.etcd
+	if m := st.a.m.s.machineNamed(to.Name); m != nil {
+		m.strike("it is about to be given the leader key")
+	}
 	err := st.asLeader(ctx, "hand leader key over", with,
 		func() bool {
-			return to.Lease != 0 && e.keys[dcs.MemberKey(to.Name)].lease == to.Lease && e.leases[to.Lease] != nil
+			now := e.keys[dcs.MemberKey(to.Name)].lease
+			if st.a.m.s.opt.Plant == PlantHandOverBlind {
+				now = to.Lease
+			}
+			return to.Lease != 0 && now == to.Lease && e.leases[to.Lease] != nil
 		},
 		etcdWrite{dcs.KeyLeader, []byte(to.Name), to.Lease},
 		etcdWrite{dcs.KeyFailover, []byte("{}"), 0})
 	if err == nil {
-		st.a.m.s.checks.handedOver(st.a.m, to.Name)
 		st.a.m.strike("the leader key was handed over")
 	}
 	return err

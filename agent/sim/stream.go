@@ -128,7 +128,7 @@ func (c *stream) arrive(upTo int) {
 		c.from.run(func() {
 			if !c.broken {
 				c.confirmed = max(c.confirmed, upTo)
-				c.from.release(c.confirmed)
+				c.from.release(c.to.m.name, c.confirmed)
 			}
 		})
 	})
@@ -137,13 +137,13 @@ func (c *stream) arrive(upTo int) {
 }
 
 // release tells waiting clients that their commits are on a standby.
-func (sv *server) release(records int) {
+func (sv *server) release(by string, records int) {
 	if sv.stopping {
 		return
 	}
 	keep := sv.waiting[:0]
 	for _, w := range sv.waiting {
-		if w.records <= records {
+		if w.records <= records && (w.by == "" || w.by == by) {
 			sv.m.s.checks.acknowledge(sv, w.row)
 		} else {
 			keep = append(keep, w)
@@ -160,6 +160,10 @@ func (s *Sim) startClients() {
 			if sv := m.db.run; sv.accepts() {
 				sv.write()
 			}
+			if m.remnant && !m.frozen {
+				s.checks.tally.Remnant++
+				m.db.append(0)
+			}
 		}
 		s.after(s.dur(10*time.Millisecond, 150*time.Millisecond), again)
 	}
@@ -172,8 +176,8 @@ func (sv *server) write() {
 	s.rows++
 	row := s.rows
 	sv.db.append(row)
-	if s.shape.synchronous && !sv.boot {
-		sv.waiting = append(sv.waiting, pendingCommit{row, len(sv.db.wal)})
+	if partner := s.partner(sv.m.name); (s.shape.synchronous || partner != "") && !sv.boot {
+		sv.waiting = append(sv.waiting, pendingCommit{row, len(sv.db.wal), partner})
 	} else {
 		s.checks.acknowledge(sv, row)
 	}
