@@ -214,6 +214,9 @@ func (c *control) guardAnswers(ctx context.Context) bool {
 // Hold implements agent.Server.
 func (c *control) Hold(ctx context.Context, until clock.Instant, ttl time.Duration) {
 	m := c.a.m
+	if m.s.opt.Plant == PlantRoundFromAnswer {
+		until, c.a.roundTook = until.Add(c.a.roundTook), 0
+	}
 	m.holdUntil, m.holdTTL, m.holdPaused = until, ttl, false
 	if c.guardAnswers(ctx) {
 		m.db.run.guard.arm(until, ttl)

@@ -60,6 +60,10 @@ func (m *machine) strike(step string) {
 // fault does one thing to that machine, or to what it depends on.
 func (s *Sim) fault(m *machine) {
 	s.checks.tally.Faults++
+	if s.shape.failsafe && s.chance(0.3) {
+		s.outage()
+		return
+	}
 	d := s.length()
 	switch s.rng.IntN(21) {
 	case 0:

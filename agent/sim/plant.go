@@ -23,6 +23,11 @@ const (
 	PlantUnknownIsDone   Plant = "unknown outcome taken for success"
 	PlantRaceBlind       Plant = "race ignores positions"
 	PlantHalfRewind      Plant = "half rewound data are started"
+
+	PlantSilentConsent    Plant = "failsafe: silence is taken for consent"
+	PlantForgottenPromise Plant = "failsafe: a member forgets what it agreed to"
+	PlantRoundFromAnswer  Plant = "failsafe: round counted from its last answer"
+	PlantNewAgentRaces    Plant = "failsafe: a new agent races at once"
 )
 
 // symptoms are what each plant must show as: parts of a broken invariant's text.
@@ -38,6 +43,11 @@ var symptoms = map[Plant][]string{
 	PlantUnknownIsDone:   {"accept"},
 	PlantRaceBlind:       {"had when it answered"},
 	PlantHalfRewind:      {"half rewound"},
+
+	PlantSilentConsent:    {"accept"},
+	PlantForgottenPromise: {"accept"},
+	PlantRoundFromAnswer:  {"accept"},
+	PlantNewAgentRaces:    {"accept"},
 }
 
 // Plants are all of them, in order.
