@@ -93,8 +93,8 @@ type FailsafeAnswer struct {
 }
 
 // PostFailsafe tells a member that this primary goes on without the DCS. ctx
-// must have an end. Without an answer the request may be repeated: hearing it
-// twice does no harm.
+// must have an end. Without an answer the request is repeated once at once:
+// hearing it twice does no harm.
 func (c *Client) PostFailsafe(ctx context.Context, name, apiURL string, body Failsafe) FailsafeAnswer {
 	if body.Slots == nil {
 		body.Slots = map[string]uint64{}
@@ -106,6 +106,9 @@ func (c *Client) PostFailsafe(ctx context.Context, name, apiURL string, body Fai
 		return out
 	}
 	answer, err := c.Do(ctx, http.MethodPost, apiURL, "failsafe", payload)
+	if err != nil && ctx.Err() == nil {
+		answer, err = c.Do(ctx, http.MethodPost, apiURL, "failsafe", payload)
+	}
 	if err != nil {
 		out.Err = err
 		return out
