@@ -80,6 +80,10 @@ func (a *agentProcess) agrees(note agent.FailsafeNote) bool {
 // outage cuts every member from etcd, whose leases go on to end, and lets them
 // return one after the other. Meanwhile the members have troubles of their own.
 func (s *Sim) outage() {
+	if s.chance(0.3) {
+		s.forgetful()
+		return
+	}
 	d := s.dur(s.shape.ttl/2, 3*s.shape.ttl)
 	s.tell("etcd", "out of reach for about %v", d)
 	for _, m := range s.nodes {
@@ -89,6 +93,30 @@ func (s *Sim) outage() {
 		m := s.nodes[s.rng.IntN(len(s.nodes))]
 		s.after(s.dur(0, d), func() { s.duringOutage(m) })
 	}
+}
+
+// forgetful is the hole that a restart may tear: the leader key has run out, a
+// member that agreed is restarted, and it alone reaches etcd, but not the primary.
+func (s *Sim) forgetful() {
+	primary := s.victimPrimary()
+	m := s.nodes[s.rng.IntN(len(s.nodes))]
+	if m == primary {
+		return
+	}
+	back := s.shape.ttl + s.dur(2*time.Second, s.shape.ttl)
+	s.tell("etcd", "out of reach of all, of %s for %v", m.name, back)
+	for _, o := range s.nodes {
+		if o != m {
+			s.cutFromEtcd(o, back+s.shape.ttl, 0)
+		}
+	}
+	s.cutFromEtcd(m, back, 0)
+	before := s.dur(0, 2*time.Second)
+	s.after(back-before, func() {
+		s.tell(m.name, "cut from the primary %s", primary.name)
+		s.cut(m.at, primary.at, 2*s.shape.ttl, 0)
+		m.killAgent(before)
+	})
 }
 
 // duringOutage is what makes failsafe mode dangerous: agreements forgotten,
