@@ -179,6 +179,10 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	if err != nil {
 		return &ExitError{Code: exitConfig, Err: fmt.Errorf("client of the members' REST API: %w", err)}
 	}
+	failsafeClient, err := api.NewFailsafeClient(local.Ctl, local.RestAPI, "pgha/"+a.options.Version)
+	if err != nil {
+		return &ExitError{Code: exitConfig, Err: fmt.Errorf("client of the members' REST API: %w", err)}
+	}
 	if err := a.firstContact(life, local, peerClient); err != nil {
 		return err
 	}
@@ -191,8 +195,9 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	a.pub.log, a.pub.protection = a.output, a.shields
 	a.inheritStatus()
 	a.recorder = newRecorder()
-	a.loop = a.newLoop(local, sleep, peerClient, a.inherited.leaderUntil(until))
+	a.loop = a.newLoop(local, sleep, peerClient, failsafeClient, a.inherited.leaderUntil(until))
 	a.loop.restore(a.inherited)
+	a.pub.promises = a.loop.Promises
 	a.backend = &backend{publisher: a.pub, loop: a.loop, store: a.loop.Store, client: peerClient, reload: a.reload}
 	return a.serve(life, local)
 }
@@ -312,10 +317,10 @@ func (a *agent) newMachine(life context.Context, local *config.Local, sleep *sle
 	return m
 }
 
-func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient *api.Client, leader clock.Instant) *Loop {
+func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient, failsafe *api.Client, leader clock.Instant) *Loop {
 	return NewLoop(LoopOptions{
 		Self: local.Name, Tags: func() config.Tags { return a.settings.Local().Tags }, CanBoot: local.Bootstrap != nil,
-		Clock: clock.System{}, Store: meteredStore{Store: a.store, request: a.recorder.DCSRequest}, Server: a.machine, Peers: &peers{client: peerClient, log: a.log, said: map[string]time.Time{}}, Settings: a.settings,
+		Clock: clock.System{}, Store: meteredStore{Store: a.store, request: a.recorder.DCSRequest}, Server: a.machine, Peers: &peers{client: peerClient, log: a.log, failsafe: failsafeClient{client: failsafe, log: a.log}, said: map[string]time.Time{}}, Settings: a.settings,
 		Sleeper: sleep, Log: a.log, LeaderUntil: leader, AtRest: a.hand.atRest, Fine: a.notify.fine, Meter: &changes{to: a.recorder, wall: time.Now},
 		Member: func(v View) dcs.MemberData {
 			v.Note = cmp.Or(v.Note, a.shields.note(), a.settings.note())

@@ -58,7 +58,7 @@ func (b *backend) Do(ctx context.Context, r rest.Request) rest.Result {
 	case rest.WakeRequest:
 		b.loop.Sleeper.Wake()
 	case rest.FailsafeRequest:
-		return rest.Result{Code: http.StatusBadGateway, Text: "failsafe mode is not available"}
+		return b.agree(ctx, r)
 	case rest.FailoverRequest:
 		f := r.Failover
 		return b.write(ctx, dcs.Write{Key: dcs.KeyFailover, Value: dcs.EncodeFailover(&f)})
@@ -77,6 +77,28 @@ func (b *backend) write(ctx context.Context, w dcs.Write) rest.Result {
 	b.loop.Sleeper.Wake()
 	return rest.Result{Code: http.StatusOK, Err: err}
 }
+
+// agree leaves leading to a primary that cannot reach the DCS, unless this
+// member leads itself.
+func (b *backend) agree(ctx context.Context, r rest.FailsafeRequest) rest.Result {
+	if r.Name == b.loop.Self {
+		return rest.FailsafeLeader
+	}
+	from := ha.FailsafeSender{Name: r.Name, ConnURL: r.ConnURL, APIURL: r.APIURL, Slots: r.Slots}
+	if !b.loop.Promises.Accept(from, max(b.settings.Current().TTL, r.TTL)) {
+		return rest.FailsafeLeader
+	}
+	ctx, cancel := context.WithTimeout(ctx, failsafeLSN)
+	defer cancel()
+	var at postgres.LSN
+	if s := b.Refresh(ctx, time.Second); s.Server != nil {
+		at = max(s.Server.Received, s.Server.Replayed)
+	}
+	return rest.FailsafeAccepted(at)
+}
+
+// failsafeLSN bounds what the position costs that an agreement is answered with.
+const failsafeLSN = 500 * time.Millisecond
 
 // submit gives a request to the loop and waits for its answer.
 func (b *backend) submit(ctx context.Context, r ha.Request) rest.Result {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"pgha/agent/ha"
+	"pgha/internal/clock"
 	"pgha/internal/dcs"
 )
 
@@ -22,6 +23,11 @@ func (l *Loop) execute(parent context.Context, in *ha.Input, action ha.Action) {
 	switch a := action.(type) {
 	case ha.Reload:
 		t.Reloaded++
+		if a.Briefly {
+			brief, stop := l.bounded(parent, time.Second)
+			defer stop()
+			ctx = brief
+		}
 		in.Cluster = l.load(ctx)
 	case ha.TouchMember:
 		t.Touched = true
@@ -42,7 +48,7 @@ func (l *Loop) execute(parent context.Context, in *ha.Input, action ha.Action) {
 		t.Config = l.apply(ctx, dcs.Write{Key: dcs.KeyConfig, Value: l.Settings.Document(), Guard: dcs.Guard{Absent: a.Revision == 0, Revision: a.Revision}})
 		in.Cluster = orKeep(l.load(ctx), in.Cluster)
 	case ha.RenewLeader:
-		t.Renew = l.renew(ctx, in, a.Status)
+		t.Renew = l.renew(ctx, in, a)
 	case ha.AcquireLeader:
 		t.Acquire = l.acquire(ctx, in)
 	case ha.ReleaseLeader:
@@ -56,6 +62,10 @@ func (l *Loop) execute(parent context.Context, in *ha.Input, action ha.Action) {
 	case ha.WriteHistory:
 		t.History = true
 		l.apply(ctx, dcs.Write{Key: dcs.KeyHistory, Value: dcs.EncodeHistory(a.Rows), Guard: dcs.Guard{Leader: true}})
+	case ha.AskFailsafe:
+		l.askFailsafe(parent, in, a)
+	case ha.ExtendLeadership:
+		l.extend(ctx, in, a)
 	case ha.AskPeers:
 		in.Peers = l.ask(parent, a)
 	default:
@@ -135,7 +145,8 @@ func (l *Loop) claim(ctx context.Context, in *ha.Input) ha.Outcome {
 
 // renew keeps the leader key: the store's answer first, then the guard, then
 // everything else (rulings 3).
-func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.Outcome {
+func (l *Loop) renew(ctx context.Context, in *ha.Input, a ha.RenewLeader) ha.Outcome {
+	l.Promises.given()
 	seen := *in.Cluster.Leader
 	if l.givenUp {
 		// The key is written anew, in whatever lease it is: a release that is
@@ -163,21 +174,31 @@ func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.O
 	}
 	l.hold(ctx, lease)
 	l.Meter.Renewed(l.Clock.Now().Sub(asked))
-	if status != nil {
-		l.writeStatus(ctx, *status, in.Cluster.Status.Raw)
+	if a.Status != nil {
+		l.writeStatus(ctx, *a.Status, in.Cluster.Status.Raw)
+	}
+	if a.Failsafe != nil {
+		l.writeFailsafe(ctx, a.Failsafe)
 	}
 	return ha.Done
 }
 
 // hold notes a confirmed lease and extends the guard's deadline with it.
 func (l *Loop) hold(ctx context.Context, lease dcs.Lease) {
-	l.lease, l.leaderUntil, l.givenUp = lease, lease.Deadline(), false
+	l.lease, l.givenUp = lease, false
 	l.twins.held(lease.ID)
+	l.secure(ctx, lease.Deadline(), lease.TTL)
+}
+
+// secure counts on the leader key until then, and tells what fences this
+// member: by a renewal, or by a round of failsafe mode.
+func (l *Loop) secure(ctx context.Context, until clock.Instant, ttl time.Duration) {
+	l.leaderUntil = until
 	if l.settings.Pause {
 		l.Server.Unhold(ctx, true)
 		return
 	}
-	l.Server.Hold(ctx, lease.Deadline(), lease.TTL)
+	l.Server.Hold(ctx, until, ttl)
 }
 
 // writeStatus publishes where the leader is, unless the key says so already:
@@ -193,6 +214,11 @@ func (l *Loop) writeStatus(ctx context.Context, s dcs.Status, read string) {
 // deadline yet. Without a lease one is granted on the way, which will not end
 // earlier than a TTL from now.
 func (l *Loop) acquire(ctx context.Context, in *ha.Input) ha.Outcome {
+	if !l.Promises.claim(in.Memory.SenderDone) {
+		// Agreed while this cycle was deciding otherwise.
+		l.Log.Info("not taking the leader key: a primary in failsafe mode asked this member not to")
+		return ha.Refused
+	}
 	if in.Local.Primary() && !l.settings.Pause {
 		now, until, ttl := l.Clock.Now(), l.lease.Deadline(), l.lease.TTL
 		if !until.After(now) {

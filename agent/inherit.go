@@ -51,7 +51,12 @@ type inherited struct {
 	// Memory of the loop, without the last view of the cluster.
 	Memory   ha.Memory             `json:"memory"`
 	Schedule *dcs.ScheduledRestart `json:"schedule,omitempty"`
-	Failsafe map[string]string     `json:"failsafe,omitempty"`
+	// Failsafe mode: the map, what of it is not certain, whom this member
+	// agreed with, and since when all that is known (ha.Failsafe.Born).
+	Failsafe         map[string]string  `json:"failsafe,omitempty"`
+	FailsafeDoubtful map[string]string  `json:"failsafe_doubtful,omitempty"`
+	FailsafeSender   *ha.FailsafeSender `json:"failsafe_sender,omitempty"`
+	Born             clock.Instant      `json:"born,omitempty"`
 }
 
 // count is how many hand-overs this process has seen; nil: none.
@@ -199,6 +204,10 @@ func (l *Loop) restore(i *inherited) {
 	}
 	l.memory = i.Memory
 	l.twins.held(dcs.LeaseID(i.Lease))
+	l.failsafe, l.doubtful, l.Promises.sender = i.Failsafe, i.FailsafeDoubtful, i.FailsafeSender
+	if !i.Born.IsZero() { // else the one before did not know of failsafe mode: what it agreed to is not known
+		l.Born = i.Born
+	}
 }
 
 // firstViewPatience is how long REST's connections wait for what the first
@@ -230,7 +239,6 @@ func (a *agent) inheritStatus() {
 		return
 	}
 	a.pub.schedule(i.Schedule)
-	a.pub.failsafe = i.Failsafe
 	a.log.Info(fmt.Sprintf("hand-over: pgha %s has taken over from pgha %s after %v", a.options.Version, i.From, clock.Now().Sub(i.At).Round(time.Millisecond)),
 		"handovers", i.Count)
 }

@@ -39,6 +39,10 @@ type LoopOptions struct {
 	// LeaderUntil is what an earlier incarnation of this agent left armed at
 	// the guard: the leader key may be ours until then. Zero: nothing.
 	LeaderUntil clock.Instant
+	// Born is since when this agent answers for its member; zero: since now.
+	Born clock.Instant
+	// Promises are what this member agreed to in failsafe mode; nil: a new one.
+	Promises *Promises
 	// Member describes this member for its key; the loop adds nothing.
 	Member func(View) dcs.MemberData
 	// Publish receives a view after every cycle; it must not block.
@@ -76,8 +80,10 @@ type Loop struct {
 	note        string
 	dcsSeen     time.Time
 	dcsDown     bool
-	floors      string   // what sayFloors said
-	damaged     []string // what the last good view could not read
+	floors      string            // what sayFloors said
+	damaged     []string          // what the last good view could not read
+	failsafe    map[string]string // the last known /failsafe; nil: none
+	doubtful    map[string]string // of it, what a write without an answer may still put there
 	// givenUp: we asked for the end of our leadership and do not know what
 	// became of it; the request may still take effect.
 	givenUp bool
@@ -94,10 +100,12 @@ type View struct {
 	DCSSeen     time.Time // civil time of the last good read; zero: never
 	Settings    ha.Settings
 	LeaderUntil clock.Instant
-	Memory      ha.Memory
-	Job         *ha.Job
-	Reason      ha.Reason
-	Note        string
+	// Failsafe is the last known /failsafe; nil: none.
+	Failsafe map[string]string
+	Memory   ha.Memory
+	Job      *ha.Job
+	Reason   ha.Reason
+	Note     string
 	// NextCycle is when the loop will run again at the latest.
 	NextCycle clock.Instant
 }
@@ -109,6 +117,12 @@ func NewLoop(o LoopOptions) *Loop {
 	}
 	if o.Fine == nil {
 		o.Fine = func(time.Duration) {}
+	}
+	if o.Promises == nil {
+		o.Promises = NewPromises(o.Clock, !o.LeaderUntil.IsZero())
+	}
+	if o.Born.IsZero() {
+		o.Born = o.Clock.Now()
 	}
 	return &Loop{LoopOptions: o, leaderUntil: o.LeaderUntil, settings: o.Settings.Current()}
 }
@@ -185,6 +199,7 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	l.Fine(l.patience())
 	l.memory = in.Memory
 	l.note = d.Note
+	l.Promises.note(l.mayLead(in), in.Cluster != nil)
 	l.result(in, d)
 	if l.needsNoDeadline(in) || l.settings.Pause {
 		// A standby needs no deadline, whatever is left of our lease: it would
@@ -198,7 +213,7 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	if in.Cluster != nil && in.Tried.Renew != ha.Failed {
 		l.touch(ctx, in, view)
 	}
-	view.LeaderUntil = l.leaderUntil
+	view.LeaderUntil = l.shownUntil(in)
 	l.publish(view, d)
 	l.Meter.Cycle(Cycle{View: view, Tried: in.Tried, Finished: finished, Started: started, Ended: l.Clock.Now()})
 	// Not beside a job that stops or starts PostgreSQL: it writes the files
@@ -273,7 +288,7 @@ func (l *Loop) observe(ctx context.Context) ha.Input {
 		Cluster: cluster, Lease: l.lease.ID, LeaderUntil: l.leaderUntil,
 		Local: local, Job: job, Finished: finished,
 		Request: l.requests.head(), Shutdown: ha.Shutdown(l.shutdown.Load()),
-		Memory: l.memory,
+		Memory: l.memory, Failsafe: l.failsafeInput(),
 	}
 }
 
@@ -299,6 +314,7 @@ func (l *Loop) load(ctx context.Context) *dcs.Cluster {
 	}
 	l.dcsDown = false
 	l.cluster, l.dcsSeen = c, l.Clock.Wall()
+	l.knowFailsafe(c.Failsafe)
 	l.sayDamaged(c.Damaged)
 	l.learn(c)
 	return c
@@ -321,10 +337,27 @@ func (l *Loop) bounded(ctx context.Context, d time.Duration) (context.Context, c
 	now := l.Clock.Now()
 	end := now.Add(d)
 	if l.leaderUntil.After(now) {
-		stepDown := l.leaderUntil.Add(-max(3*time.Second, l.settings.TTL/5))
+		stepDown := l.stepDown()
+		if l.failsafeReady() { // the other half is for asking the members
+			stepDown = now.Add(stepDown.Sub(now) / 2)
+		}
 		end = min(end, max(stepDown, now.Add(lastTry)))
 	}
 	return l.Clock.WithDeadline(ctx, end)
+}
+
+// stepDown is when a clean step-down must begin.
+func (l *Loop) stepDown() clock.Instant {
+	return l.leaderUntil.Add(-max(3*time.Second, l.settings.TTL/5))
+}
+
+// shownUntil is until when this member counts as the leader for clients: no
+// longer once it steps down because it cannot reach the DCS.
+func (l *Loop) shownUntil(in ha.Input) clock.Instant {
+	if d := in.Memory.Demotion; d != nil && d.Mode == ha.DemoteOffline {
+		return 0
+	}
+	return l.leaderUntil
 }
 
 // lastTry is what remains for a call when the step-down is already due.
@@ -378,7 +411,7 @@ func (l *Loop) view(in ha.Input, d ha.Decision) View {
 	job := l.Server.Job()
 	return View{
 		At: l.Clock.Now(), Local: in.Local, Cluster: l.cluster, ClusterLost: in.Cluster == nil, DCSSeen: l.dcsSeen,
-		Settings: l.settings, LeaderUntil: l.leaderUntil, Memory: in.Memory, Job: job,
+		Settings: l.settings, LeaderUntil: l.leaderUntil, Failsafe: l.failsafe, Memory: in.Memory, Job: job,
 		Reason: d.Reason, Note: d.Note, NextCycle: l.Clock.Now().Add(l.settings.LoopWait),
 	}
 }

@@ -16,9 +16,10 @@ const slowGrace = 300 * time.Millisecond
 
 // peers is the production Peers: the members' REST APIs.
 type peers struct {
-	client *api.Client
-	log    *slog.Logger
-	said   map[string]time.Time // when an answer of that member was logged; the loop's alone
+	client   *api.Client
+	log      *slog.Logger
+	failsafe failsafeClient
+	said     map[string]time.Time // when an answer of that member was logged; the loop's alone
 }
 
 var _ Peers = (*peers)(nil)

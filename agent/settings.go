@@ -147,9 +147,6 @@ func (s *settings) merge() {
 		ClonesLeaderless:      slices.ContainsFunc(s.eff.CreateReplicaMethods, s.eff.WorksWithoutLeader),
 	}
 	s.inst.Configure(s.eff, s.dynamic)
-	if s.dynamic.FailsafeMode {
-		s.warnOnce("failsafe_mode is on, but this version does not know it: when etcd cannot be reached, the primary steps down before its lease ends")
-	}
 	s.sayUnsupported()
 	for _, f := range append(append([]config.Finding(nil), s.dynamic.Findings...), s.eff.Findings...) {
 		s.warnOnce(f.String())

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"pgha/agent/ha"
 	"pgha/agent/rest"
 	"pgha/internal/clock"
 	"pgha/internal/dcs"
@@ -23,7 +24,8 @@ type publisher struct {
 	settings *settings
 	clock    clock.Clock
 	version  string
-	failsafe map[string]string
+	// promises are what this member agreed to; nil in tests.
+	promises *Promises
 	// protection is shown as it is at the moment; nil in tests.
 	protection *protection
 	// log is where the agent's records go; nil in tests.
@@ -74,15 +76,13 @@ func (p *publisher) compose(v View, state postgres.State, role postgres.Role, se
 		LastCluster: v.Cluster, DCSLastSeen: v.DCSSeen, Config: v.Settings.Dynamic,
 		LeaseUntil: v.LeaderUntil, NextTick: v.NextCycle,
 		Tags: local.Tags.Published, ConfiguredTags: local.Tags.Published,
-		SystemID: v.Local.SystemID, ScheduledRestart: p.scheduled, Failsafe: p.failsafe,
+		SystemID: v.Local.SystemID, ScheduledRestart: p.scheduled, Failsafe: v.Failsafe,
 	}
 	if !v.ClusterLost && v.Cluster != nil && p.clock.Now().Sub(v.At) < v.Settings.TTL {
 		s.Cluster = v.Cluster
 	}
-	if v.Cluster != nil && v.Cluster.Failsafe != nil {
-		s.Failsafe = v.Cluster.Failsafe
-	}
 	s.WatchdogFailed = s.WatchdogFailed || v.Local.Unfenced
+	s.FailsafeUntil = failsafeUntil(v.Memory, v.Settings.TTL, p.sender())
 	s.PendingRestart, s.PendingRestartReason = pendingOf(p.inst.Pending())
 	if p.protection != nil {
 		s.Protection = p.protection.shown()
@@ -106,12 +106,26 @@ func pausedState(state postgres.State, paused bool) postgres.State {
 func (p *publisher) Snapshot() *rest.Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.view.Cluster != nil && p.status.Cluster != nil && p.clock.Now().Sub(p.view.At) > p.view.Settings.TTL {
-		stale := *p.status
+	s := p.status
+	if p.view.Cluster != nil && s.Cluster != nil && p.clock.Now().Sub(p.view.At) > p.view.Settings.TTL {
+		stale := *s
 		stale.Cluster = nil
-		return &stale
+		s = &stale
 	}
-	return p.status
+	if until := failsafeUntil(p.view.Memory, p.view.Settings.TTL, p.sender()); until.After(s.FailsafeUntil) {
+		fresh := *s
+		fresh.FailsafeUntil = until
+		s = &fresh
+	}
+	return s
+}
+
+// sender is the primary that this member agreed with; nil: none.
+func (p *publisher) sender() *ha.FailsafeSender {
+	if p.promises == nil {
+		return nil
+	}
+	return p.promises.Sender()
 }
 
 // lastView is the loop's last published view.

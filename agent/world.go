@@ -52,6 +52,9 @@ type Peers interface {
 	// Ask asks all in parallel and returns their answers by name. The member
 	// named slow is waited for only 300 ms after all others have answered.
 	Ask(ctx context.Context, members []dcs.Member, slow string) []ha.Peer
+	// AskFailsafe asks all in parallel to leave leading to this primary for a
+	// ttl, and returns by ctx's end what each said.
+	AskFailsafe(ctx context.Context, members []dcs.Member, note FailsafeNote) []ha.FailsafeAnswer
 }
 
 // SettingsSource knows the dynamic configuration.

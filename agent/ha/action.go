@@ -46,8 +46,8 @@ type (
 		// Again shortens the sleep; zero: loop_wait.
 		Again time.Duration
 	}
-	// Reload reads the cluster again.
-	Reload struct{}
+	// Reload reads the cluster again. Briefly: within a second.
+	Reload struct{ Briefly bool }
 	// TouchMember writes the own member key now.
 	TouchMember struct{}
 	// ClaimInitialize creates the empty initialize key under our lease: the
@@ -72,8 +72,11 @@ type (
 	// RestoreConfig writes the cached dynamic configuration to /config.
 	RestoreConfig struct{ Revision dcs.Revision }
 	// RenewLeader renews the lease and with it the leader key, extends the
-	// guard's deadline, and writes status (nil: leave it).
-	RenewLeader struct{ Status *dcs.Status }
+	// guard's deadline, and writes status and /failsafe (nil: leave it).
+	RenewLeader struct {
+		Status   *dcs.Status
+		Failsafe map[string]string
+	}
 	// AcquireLeader creates the leader key.
 	AcquireLeader struct{}
 	// ReleaseLeader gives the key up. Optime is published when not zero.
@@ -97,6 +100,15 @@ type (
 		Members []dcs.Member
 		Slow    string
 	}
+	// AskFailsafe asks members, all of them in parallel, to leave leading to
+	// this primary for a ttl (POST /failsafe).
+	AskFailsafe struct {
+		Members []dcs.Member
+		Slots   map[string]postgres.LSN
+	}
+	// ExtendLeadership counts on the leader key for a ttl from Sent, and
+	// extends the guard's deadline with it (rulings 8).
+	ExtendLeadership struct{ Sent clock.Instant }
 	// Follow makes a running standby stream from Source; nil: from nobody.
 	Follow struct{ Source *dcs.Member }
 	// Examine compares our history with the leader's (16.2).
@@ -146,6 +158,8 @@ func (ClearFailover) action()     {}
 func (RewriteFailover) action()   {}
 func (WriteHistory) action()      {}
 func (AskPeers) action()          {}
+func (AskFailsafe) action()       {}
+func (ExtendLeadership) action()  {}
 func (Follow) action()            {}
 func (Examine) action()           {}
 func (AskUpstream) action()       {}

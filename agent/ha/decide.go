@@ -12,6 +12,14 @@ import (
 //
 // The order of the arms is that of section 2; each arm is a file.
 func Decide(in Input) Decision {
+	in, ask := ledBySender(in)
+	if ask != nil {
+		return *ask
+	}
+	return leaveFailsafe(in, decide(in))
+}
+
+func decide(in Input) Decision {
 	in.Memory = remember(in)
 	in.Finished = nil
 	switch {
@@ -68,6 +76,9 @@ func Decide(in Input) Decision {
 // with a leader, how long there has been none, and how a job ended.
 func remember(in Input) Memory {
 	m := in.Memory
+	if in.Cluster == nil || in.Cluster.Failsafe == nil && in.Failsafe.Members != nil {
+		m.KeepListed = in.Now.Add(in.Settings.TTL)
+	}
 	if in.Cluster != nil {
 		switch {
 		case in.Cluster.Leader == nil || in.Cluster.LeaderMember() != nil:

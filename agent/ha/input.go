@@ -53,6 +53,9 @@ type Input struct {
 	// Shutdown is set once the agent has been told to end.
 	Shutdown Shutdown
 
+	// Failsafe is what is known of failsafe mode.
+	Failsafe Failsafe
+
 	// Twin: another living agent has this member's name, and is to stay.
 	Twin bool
 	// Memory is what the previous decision left behind.
@@ -265,6 +268,10 @@ type Tried struct {
 	Upstream   UpstreamOutcome
 	UpstreamAt string
 	Answered   bool
+	// Failsafe is the round of this cycle; nil: nobody was asked. Extended:
+	// leadership was extended by it.
+	Failsafe *FailsafeRound
+	Extended bool
 }
 
 // UpstreamOutcome is what the server in primary_conninfo answered.

@@ -11,7 +11,7 @@ func leading(in Input) Decision {
 		return pausedHolderStandby(in)
 	}
 	if in.Tried.Renew == NotTried && in.Tried.Acquire != Done {
-		return do(in, RenewLeader{Status: status(in)}, "the leader's cycle")
+		return do(in, RenewLeader{Status: status(in), Failsafe: mapDue(in)}, "the leader's cycle")
 	}
 	// A refused renewal never comes here: holder() is false then and Decide
 	// goes on with what the refusal means (lostKey).

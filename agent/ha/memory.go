@@ -20,6 +20,16 @@ type Memory struct {
 	// member key; zero: it does not.
 	StrangerSince clock.Instant
 
+	// FailsafeSince is when failsafe mode began here, as the primary; zero: it
+	// is not on. FailsafeSent is when the last round that everybody accepted
+	// was sent.
+	FailsafeSince, FailsafeSent clock.Instant
+	// KeepListed: nobody is taken out of /failsafe before then.
+	KeepListed clock.Instant
+	// SenderDone is when the agreement was made (FailsafeSender.Heard) whose
+	// primary was heard to be none any more.
+	SenderDone clock.Instant
+
 	Rewind RewindState
 	// RewindWhy explains Rewind for people.
 	RewindWhy string

@@ -30,6 +30,7 @@ func eligible(in Input) verdict {
 			return v
 		}
 	}
+	wait, waiting := waitsForPromises(in)
 	switch {
 	case isStarting(in):
 		return no()
@@ -50,6 +51,8 @@ func eligible(in Input) verdict {
 		return no(Line{Warning, unsupported(in)})
 	case in.Settings.FailsafeMode && len(in.Cluster.Failsafe) > 0 && in.Cluster.Failsafe[in.Self] == "":
 		return no(Line{Info, "this member is not in /failsafe"})
+	case waiting:
+		return wait
 	case !in.Memory.Released.IsZero() && in.Now.Sub(in.Memory.Released) < releaseWait:
 		return no()
 	case f != nil && f.Leader != "" && !inSync(in):

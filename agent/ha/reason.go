@@ -74,6 +74,7 @@ const (
 	ReleasedPausedStopped Code = "released_paused_stopped"
 	DemotedNoDCS          Code = "demoted_no_dcs"
 	NoDCS                 Code = "no_dcs"
+	FailsafeLeading       Code = "failsafe_leading"
 	RidingThrough         Code = "riding_through_dcs_silence"
 	Restarting            Code = "restart_initiated"
 	Rewinding             Code = "rewinding"
@@ -161,6 +162,7 @@ var sentences = map[Code]string{
 	PausedStopped:         "postgres is not running",
 	ReleasedPausedStopped: "removed leader lock because postgres is not running",
 	DemotedNoDCS:          "demoted self because DCS is not accessible and I was a leader",
+	FailsafeLeading:       "continue to run as a leader because failsafe mode is enabled and all members are accessible",
 	NoDCS:                 "DCS is not accessible",
 	Restarting:            "restart initiated",
 	Reinitializing:        "reinitializing due to diverged timelines",

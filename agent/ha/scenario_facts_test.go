@@ -25,6 +25,9 @@ import (
 //	         remove-on-diverged remove-on-rewind-failure unsupported
 //	tags     nofailover nostream replicatefrom= priority=
 //	peer b   lsn= tl= primary nofailover watchdog-failed priority= patroni silent down cut (does not stream)
+//	agree    b=yes|no|silent c=yes@0/5 (answers to POST /failsafe)
+//	promise  b heard=-5s until=25s slots=a:0/5 mixed (agreed with b); promise -
+//	born     -5s (when this agent began)
 //	try      renew= acquire= release= handover= failover= initialize= register= config= (done, refused, failed)
 //	         follow=same|changed|restart|failed examine=same|diverged|undecided|split upstream=dead|idle|primary|fed|unclear
 //	reload   as cluster, or: silent
@@ -32,7 +35,7 @@ import (
 //	finished ok|failed|unreachable|still-starting checkpoint=
 //	request  restart|reinit role= force pending pending-now timeout=
 //	time     now=+5s lease=12s (left of the leader key)
-//	memory   rewind= recovering recovered retry=2s
+//	memory   led (a view with a leader was read) rewind= recovering recovered retry=2s
 //	dcs      silent|answers            shutdown stop|detach          lost (a new agent: memory gone)
 func (s *story) fact(words []string) error {
 	if len(words) == 0 {
@@ -60,6 +63,8 @@ func (s *story) fact(words []string) error {
 		})
 	case "reload":
 		s.reload = args
+	case "agree", "promise", "born":
+		return s.setFailsafe(words[0], args)
 	case "dcs":
 		s.silent = args[0] == "silent"
 	case "shutdown":
@@ -383,6 +388,12 @@ func (s *story) setMemory(k, v string) error {
 		m.Recovering = true
 	case "recovered":
 		m.CrashRecovered = true
+	case "led": // the last view that was read is that of above, led by b if by nobody
+		c := *s.view.cluster()
+		if c.Leader == nil {
+			c.Leader = &dcs.Leader{Name: "b"}
+		}
+		m.LastLed, s.in.Failsafe.Members = &c, c.Failsafe
 	case "bootstrap-done":
 		m.BootstrapDone = true
 	default:

@@ -51,7 +51,7 @@ func describe(a Action) string {
 	case StartJob:
 		return "start " + describeJob(a.Job)
 	case RenewLeader:
-		return "renew" + statusText(a.Status)
+		return "renew" + statusText(a.Status) + failsafeText(a.Failsafe)
 	case ReleaseLeader:
 		if a.Optime != 0 {
 			return "release optime=" + a.Optime.String()
@@ -59,6 +59,10 @@ func describe(a Action) string {
 		return "release"
 	case HandOver:
 		return fmt.Sprintf("hand over to %s optime=%s", a.To.Name, a.Optime)
+	case AskFailsafe:
+		return "ask to agree " + memberNames(a.Members, "")
+	case ExtendLeadership:
+		return "extend leadership"
 	case AskPeers:
 		return "ask " + memberNames(a.Members, a.Slow)
 	case Follow:
@@ -92,7 +96,7 @@ func describe(a Action) string {
 	case UnclaimInitialize:
 		return "delete initialize" + guardText(false, a.Revision)
 	}
-	names := map[Action]string{Reload{}: "reload", TouchMember{}: "write member key", ClaimInitialize{}: "claim initialize",
+	names := map[Action]string{Reload{}: "reload", Reload{Briefly: true}: "reload briefly", TouchMember{}: "write member key", ClaimInitialize{}: "claim initialize",
 		AskUpstream{}: "ask the server in primary_conninfo", AcquireLeader{}: "acquire", CancelJob{}: "cancel job"}
 	return names[a]
 }
@@ -283,5 +287,6 @@ func memoryWords(now clock.Instant, m Memory) []string {
 		"retry=" + at(m.RetryAfter), "check-since=" + at(m.CheckSince), "bootstrap-done=" + fmt.Sprint(m.BootstrapDone),
 		"bootstrap-failed=" + fmt.Sprint(m.BootstrapFailed), "bootstrap-cleaned=" + fmt.Sprint(m.BootstrapCleaned),
 		"paused=" + fmt.Sprint(m.Paused), "stop-failed=" + fmt.Sprint(m.StopFailed),
+		"failsafe-since=" + at(m.FailsafeSince), "sender-done=" + fmt.Sprint(!m.SenderDone.IsZero()),
 	}
 }

@@ -63,7 +63,9 @@ type story struct {
 	silent bool // the DCS does not answer reads
 	script script
 	// scripted answers of peers; those in the cluster but not here are silent.
-	peers   map[string]Peer
+	peers map[string]Peer
+	// agree are scripted answers to a failsafe round; who is not here is silent.
+	agree   map[string]FailsafeAnswer
 	running *Job          // the job that the previous cycle started or left running
 	slept   time.Duration // how long the previous cycle rested
 	out     strings.Builder
@@ -90,7 +92,7 @@ const (
 )
 
 func newStory(self string) *story {
-	s := &story{view: newView(), script: everythingWorks(), peers: map[string]Peer{}}
+	s := &story{view: newView(), script: everythingWorks(), peers: map[string]Peer{}, agree: map[string]FailsafeAnswer{}}
 	s.in = Input{
 		Now: clock.Instant(0).Add(1000 * time.Second), Wall: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC),
 		Self: self, CanBootstrap: true, Lease: storyLease, Settings: storySettings(),
@@ -122,6 +124,7 @@ func (s *story) cycle() string {
 	s.in.Cluster = nil
 	if !s.silent {
 		s.in.Cluster = s.view.cluster()
+		s.in.Failsafe.Members = s.in.Cluster.Failsafe
 	}
 	s.in.Tried, s.in.Peers = Tried{}, nil
 	if l := s.in.Cluster; l != nil && l.Leader != nil && l.Leader.Name != s.in.Self {
@@ -220,6 +223,8 @@ func (s *story) execute(action Action) string {
 		s.view.badConfig = s.view.badConfig && o.config != Done
 		s.in.Cluster = s.view.cluster()
 		return outcomeName(o.config)
+	case AskFailsafe, ExtendLeadership:
+		return s.executeFailsafe(action)
 	case AskPeers:
 		s.in.Peers = s.answers(a.Members)
 		return peersText(s.in.Peers)
@@ -236,6 +241,9 @@ func (s *story) executeLead(action Action) string {
 		s.lead(o.renew)
 		if o.renew == Done && a.Status != nil { // others read it in their next cycle
 			s.view.optime, s.view.slots, s.view.retain = a.Status.Optime, a.Status.Slots, a.Status.RetainSlots
+		}
+		if o.renew == Done && a.Failsafe != nil {
+			s.view.failsafe = a.Failsafe
 		}
 		return outcomeName(o.renew)
 	case AcquireLeader:

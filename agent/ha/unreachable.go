@@ -26,7 +26,17 @@ func dcsUnreachable(in Input) Decision {
 		if in.Job != nil {
 			return restFor(in, dcsRetry, Reason{Code: JobInProgress, Name: in.Job.Name})
 		}
+		if in.Settings.FailsafeMode && !in.Settings.Pause && in.Memory.LastLed != nil {
+			if d, ok := slotsStep(standbyView(in)); ok { // 13: on the last known state
+				return d
+			}
+		}
 		return rest(in, Reason{Code: NoDCS}).saying(Line{Error, "Error communicating with DCS"})
+	}
+	if d, ok := failsafe(in); ok {
+		return d
+	}
+	switch {
 	case in.Now.Before(demoteAt(in)):
 		left := in.LeaderUntil.Sub(in.Now)
 		return restFor(in, min(dcsRetry, demoteAt(in).Sub(in.Now)), Reason{Code: RidingThrough, Seconds: int(left.Seconds())}).

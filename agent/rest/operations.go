@@ -212,6 +212,9 @@ func (s *Server) postFailsafe(c *call) answer {
 	return resultAnswer(s.backend.Do(c.r.Context(), request))
 }
 
+// maxTTL in seconds is longer than any ttl that somebody sets on purpose.
+const maxTTL = 24 * 3600
+
 func parseFailsafe(values map[string]any) (FailsafeRequest, bool) {
 	r := FailsafeRequest{Name: textOf(values["name"]), ConnURL: textOf(values["conn_url"]), APIURL: textOf(values["api_url"])}
 	if r.Name == "" || r.ConnURL == "" || r.APIURL == "" {
@@ -223,6 +226,9 @@ func parseFailsafe(values map[string]any) (FailsafeRequest, bool) {
 		if n, whole := isInteger(at); whole && n > 0 {
 			r.Slots[name] = postgres.LSN(n)
 		}
+	}
+	if ttl, whole := isInteger(values["ttl"]); whole && ttl > 0 && int64(ttl) <= maxTTL {
+		r.TTL = time.Duration(ttl) * time.Second
 	}
 	return r, true
 }

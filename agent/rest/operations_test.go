@@ -96,7 +96,7 @@ func TestOperations(t *testing.T) {
 		{"reinitialize the leader", "POST", "/reinitialize", "", nil, ReinitStarted, 503, "I am the leader, can not reinitialize", nil},
 		{"reinitialize, no leader", "POST", "/reinitialize", "", func(a *testAgent) { a.cluster = unled }, ReinitStarted, 503, "Cluster has no leader, can not reinitialize", nil},
 		{"reinitialize, bad body", "POST", "/reinitialize", `[1]`, onReplica, ReinitStarted, 400, "", nil},
-		{"failsafe", "POST", "/failsafe", notice, failsafe, FailsafeAccepted(77), 200, "Accepted", FailsafeRequest{"db1", "postgres://db1/", "http://db1/", map[string]postgres.LSN{"db2": 42}}},
+		{"failsafe", "POST", "/failsafe", notice, failsafe, FailsafeAccepted(77), 200, "Accepted", FailsafeRequest{"db1", "postgres://db1/", "http://db1/", map[string]postgres.LSN{"db2": 42}, 0}},
 		{"failsafe, off", "POST", "/failsafe", notice, onReplica, Result{}, 502, "", nil},
 		{"failsafe, key missing", "POST", "/failsafe", `{"name": "db1"}`, failsafe, Result{}, 400, "", nil},
 		{"failsafe on a primary", "POST", "/failsafe", `{"any": 1}`, func(a *testAgent) { a.status.Config.FailsafeMode = true }, Result{}, 500, "Running as a leader", nil},

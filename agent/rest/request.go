@@ -85,6 +85,8 @@ type WakeRequest struct{}
 type FailsafeRequest struct {
 	Name, ConnURL, APIURL string
 	Slots                 map[string]postgres.LSN
+	// TTL is for how long the sender counts on the agreement; 0: it did not say.
+	TTL time.Duration
 }
 
 // FailoverRequest writes the failover key, whatever it holds, and runs a

@@ -92,6 +92,10 @@ var faults = []struct {
 // fault does one thing to that machine, or to what it depends on.
 func (s *Sim) fault(m *machine) {
 	s.checks.tally.Faults++
+	if s.shape.failsafe && s.chance(0.3) {
+		s.outage()
+		return
+	}
 	d, sum := s.length(), 0
 	for _, f := range faults {
 		sum += f.weight

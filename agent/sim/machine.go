@@ -50,6 +50,8 @@ type agentProcess struct {
 	control  *control
 	settings *settings
 	woken    bool
+	// roundTook is how long the last round of failsafe mode took.
+	roundTook time.Duration
 	// answers of the last question to the peers, as they truly were.
 	asked   []truth
 	askedAt Time
@@ -89,10 +91,14 @@ func (m *machine) boot() {
 	a.control = newControl(a)
 	cfg := newSettings(m.s.shape)
 	a.settings = cfg
+	var born clock.Instant
+	if m.s.opt.Plant == PlantNewAgentRaces {
+		born = 1 // long ago
+	}
 	a.ha = agent.NewLoop(agent.LoopOptions{
 		Self: m.name, Tags: m.tags, CanBoot: true,
 		Clock: m.clock, Store: a.store, Server: a.control, Peers: a, Settings: cfg, Sleeper: a,
-		Log: slog.New(&teller{a}), LeaderUntil: until, Member: a.member, Publish: func(agent.View) {}, Record: a.record,
+		Log: slog.New(&teller{a}), LeaderUntil: until, Born: born, Member: a.member, Publish: func(agent.View) {}, Record: a.record,
 	})
 	a.tell("agent starts")
 	a.loop = a.spawn(func(*proc) {

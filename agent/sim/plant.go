@@ -37,6 +37,11 @@ const (
 	PlantHalfRewind         Plant = "half rewound data are started"
 	PlantPromotionForgotten Plant = "a pending promotion is forgotten"
 	PlantNoSweep            Plant = "started without sweeping what is left"
+
+	PlantSilentConsent    Plant = "failsafe: silence is taken for consent"
+	PlantForgottenPromise Plant = "failsafe: a member forgets what it agreed to"
+	PlantRoundFromAnswer  Plant = "failsafe: round counted from its last answer"
+	PlantNewAgentRaces    Plant = "failsafe: a new agent races at once"
 )
 
 // symptoms are what each plant must show as: parts of a broken invariant's text.
@@ -62,6 +67,11 @@ var symptoms = map[Plant][]string{
 	PlantHalfRewind:         {"half rewound"},
 	PlantPromotionForgotten: {"pending promotion"},
 	PlantNoSweep:            {"what is left"},
+
+	PlantSilentConsent:    {"accept"},
+	PlantForgottenPromise: {"accept"},
+	PlantRoundFromAnswer:  {"accept"},
+	PlantNewAgentRaces:    {"accept"},
 }
 
 // Plants are all of them, in order.

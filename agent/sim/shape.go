@@ -15,6 +15,7 @@ import (
 // shape is what kind of cluster, and what kind of weather, a seed gets.
 type shape struct {
 	members            int
+	failsafe           bool // failsafe_mode
 	ttl, loop, retry   time.Duration
 	synchronous        bool // the user's own synchronous_standby_names: ANY 1 (*)
 	syncKey            bool // somebody, Patroni perhaps, left a /sync key: two members have everything
@@ -36,8 +37,8 @@ type shape struct {
 }
 
 func (h shape) String() string {
-	return fmt.Sprintf("%d members, ttl %v loop_wait %v retry_timeout %v, synchronous %t, /sync %t, rewind %t, remove on diverged %t, cascade %t, priorities %t, drift %.3f, loss %.3f, slow %.3f up to %v, stray %.3f, pre_promote up to %v",
-		h.members, h.ttl, h.loop, h.retry, h.synchronous, h.syncKey, h.rewind, h.removeOnDiverged, h.cascade, h.priorities, h.drift, h.loss, h.slow, h.slowest, h.stray, h.prePromote)
+	return fmt.Sprintf("%d members, failsafe %t, ttl %v loop_wait %v retry_timeout %v, synchronous %t, /sync %t, rewind %t, remove on diverged %t, cascade %t, priorities %t, drift %.3f, loss %.3f, slow %.3f up to %v, stray %.3f, pre_promote up to %v",
+		h.members, h.failsafe, h.ttl, h.loop, h.retry, h.synchronous, h.syncKey, h.rewind, h.removeOnDiverged, h.cascade, h.priorities, h.drift, h.loss, h.slow, h.slowest, h.stray, h.prePromote)
 }
 
 func drawShape(r *rand.Rand, o Options) shape {
@@ -51,6 +52,7 @@ func drawShape(r *rand.Rand, o Options) shape {
 		h.members = 2 + r.IntN(4)
 	}
 	h.syncKey = h.members > 2 && r.IntN(4) == 0
+	h.failsafe = failsafeSeed(o)
 	h.cascade, h.priorities = r.IntN(4) == 0, r.IntN(3) == 0
 	if o.Calm {
 		h.trouble = 60*time.Second + 4*h.ttl
@@ -82,7 +84,7 @@ func newSettings(h shape) *settings {
 	return &settings{h: h, current: ha.Settings{
 		Dynamic: config.Dynamic{
 			TTL: h.ttl, LoopWait: h.loop, RetryTimeout: h.retry, MaximumLagOnFailover: 1 << 20,
-			PrimaryStartTimeout: 300 * time.Second, MemberSlotsTTL: 30 * time.Minute, UseSlots: true,
+			PrimaryStartTimeout: 300 * time.Second, MemberSlotsTTL: 30 * time.Minute, UseSlots: true, FailsafeMode: h.failsafe,
 		},
 		RemoveOnDiverged: h.removeOnDiverged, RemoveOnRewindFailure: h.removeOnFailure,
 	}}

@@ -92,9 +92,9 @@ type FailsafeAnswer struct {
 	Err  error
 }
 
-// PostFailsafe tells a member that this primary goes on without the DCS. It
-// repeats the request once when there was no answer: hearing it twice does
-// no harm.
+// PostFailsafe tells a member that this primary goes on without the DCS. ctx
+// must have an end. Without an answer the request is repeated once at once:
+// hearing it twice does no harm.
 func (c *Client) PostFailsafe(ctx context.Context, name, apiURL string, body Failsafe) FailsafeAnswer {
 	if body.Slots == nil {
 		body.Slots = map[string]uint64{}

@@ -89,6 +89,16 @@ func NewClient(o ClientOptions) *Client {
 // chain is verified but not the name (contract: rest-api.md section 14).
 // Errors: a certificate file cannot be used.
 func NewPeerClient(ctl config.Ctl, rest config.RestAPI, userAgent string) (*Client, error) {
+	return newPeerClient(ctl, rest, userAgent, 2*time.Second)
+}
+
+// NewFailsafeClient is the peer client for POST /failsafe: only the context
+// of a request ends it, however far away the member is. Errors: as NewPeerClient.
+func NewFailsafeClient(ctl config.Ctl, rest config.RestAPI, userAgent string) (*Client, error) {
+	return newPeerClient(ctl, rest, userAgent, time.Hour)
+}
+
+func newPeerClient(ctl config.Ctl, rest config.RestAPI, userAgent string, timeout time.Duration) (*Client, error) {
 	files := tlsconf.ClientFiles{Verify: tlsconf.VerifyNone}
 	if ctl.CertFile != "" {
 		files = clientFiles(ctl, rest)
@@ -99,7 +109,7 @@ func NewPeerClient(ctl config.Ctl, rest config.RestAPI, userAgent string) (*Clie
 		return nil, fmt.Errorf("REST client: %w", err)
 	}
 	user, password := credentials(ctl, rest)
-	return NewClient(ClientOptions{Username: user, Password: password, TLS: conf, UserAgent: userAgent, Timeout: 2 * time.Second}), nil
+	return NewClient(ClientOptions{Username: user, Password: password, TLS: conf, UserAgent: userAgent, Timeout: timeout}), nil
 }
 
 // toolConnect is how long an operator's tool tries to connect (contract:

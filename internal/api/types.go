@@ -47,6 +47,9 @@ type Failsafe struct {
 	ConnURL string            `json:"conn_url"`
 	APIURL  string            `json:"api_url"`
 	Slots   map[string]uint64 `json:"slots"`
+	// TTL in whole seconds, for which the sender counts on the agreement: pgha's own,
+	// Patroni ignores it. Zero: not given.
+	TTL int `json:"ttl,omitempty"`
 }
 
 // Cluster is the answer of GET /cluster.
