@@ -41,6 +41,10 @@ type Input struct {
 	LeaderUntil clock.Instant
 
 	Local Local
+	// Watchdog is the state of the machine's watchdog device. WatchdogFailed: it
+	// is required and cannot be used, so this member is not to lead (20).
+	Watchdog       Watchdog
+	WatchdogFailed bool
 	// Peers are answers of other members' REST APIs, sorted by name; nil when
 	// not asked in this cycle.
 	Peers []Peer
@@ -249,6 +253,7 @@ type Tried struct {
 	Release    Outcome
 	HandOver   Outcome
 	Failover   Outcome // clearing or rewriting the failover key
+	Watchdog   Outcome // activating it
 	History    bool
 	Slots      bool
 	Reloaded   int // how often the cluster was read again

@@ -72,6 +72,7 @@ type story struct {
 // script is how this cycle's attempts end.
 type script struct {
 	renew, acquire, release, handOver, failover, initialize, register, config Outcome
+	watchdog                                                                  Outcome
 	follow                                                                    FollowOutcome
 	examine                                                                   ExamineOutcome
 	upstream                                                                  UpstreamOutcome
@@ -80,7 +81,7 @@ type script struct {
 
 func everythingWorks() script {
 	return script{renew: Done, acquire: Done, release: Done, handOver: Done, failover: Done,
-		initialize: Done, register: Done, config: Done, follow: FollowSame, examine: ExamineSame, upstream: UpstreamDead}
+		initialize: Done, register: Done, config: Done, watchdog: Done, follow: FollowSame, examine: ExamineSame, upstream: UpstreamDead}
 }
 
 const (
@@ -220,6 +221,9 @@ func (s *story) execute(action Action) string {
 		s.view.badConfig = s.view.badConfig && o.config != Done
 		s.in.Cluster = s.view.cluster()
 		return outcomeName(o.config)
+	case ActivateWatchdog:
+		t.Watchdog = o.watchdog
+		return outcomeName(o.watchdog)
 	case AskPeers:
 		s.in.Peers = s.answers(a.Members)
 		return peersText(s.in.Peers)
