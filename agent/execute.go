@@ -81,6 +81,8 @@ func (l *Loop) executeLocal(ctx context.Context, in *ha.Input, action ha.Action)
 		if in.Job = l.Server.Job(); in.Job == nil { // it had ended: its result, and facts from after it
 			in.Finished, in.Local = l.finished(), l.Server.Observe(ctx)
 		}
+	case ha.ActivateWatchdog:
+		t.Watchdog = l.activateWatchdog(ctx)
 	case ha.SetRole:
 		l.Server.SetRole(a.Role, a.Announce)
 		in.Local.Role = a.Role
@@ -154,13 +156,14 @@ func (l *Loop) renew(ctx context.Context, in *ha.Input, status *dcs.Status) ha.O
 
 // hold notes a confirmed lease and extends the guard's deadline with it.
 func (l *Loop) hold(ctx context.Context, lease dcs.Lease) {
-	l.lease, l.leaderUntil, l.givenUp = lease, lease.Deadline(), false
+	l.lease, l.givenUp = lease, false
 	l.twins.held(lease.ID)
 	if l.settings.Pause {
+		l.leaderUntil = lease.Deadline()
 		l.Server.Unhold(ctx, true)
 		return
 	}
-	l.Server.Hold(ctx, lease.Deadline(), lease.TTL)
+	l.extend(ctx, lease.Deadline(), lease.TTL)
 }
 
 // writeStatus publishes where the leader is, unless the key says so already:
@@ -181,7 +184,7 @@ func (l *Loop) acquire(ctx context.Context, in *ha.Input) ha.Outcome {
 		if !until.After(now) {
 			until, ttl = now.Add(l.settings.TTL), l.settings.TTL
 		}
-		l.Server.Hold(ctx, until, ttl)
+		l.Server.Hold(ctx, soonest(until, l.Watchdog.Resets()), ttl) // nothing is fed by a request
 	}
 	lease, err := l.Store.AcquireLeader(ctx)
 	out := outcome(err)

@@ -262,7 +262,7 @@ func (s *settings) Reload(local *config.Local) {
 	local.PostgreSQL.PgPass = old.PostgreSQL.PgPass
 	for _, u := range local.Unsupported() { // refused at a start, never taken by a reload
 		s.log.Warn(fmt.Sprintf("%s; %s. It stays as it was", u, u.Remedy))
-		local.Watchdog, local.Pgha.Guard = old.Watchdog, old.Pgha.Guard
+		local.Pgha.Guard = old.Pgha.Guard
 	}
 	s.local, s.said = local, map[string]bool{} // what is still wrong is said again
 	s.inst.SetLocal(local)

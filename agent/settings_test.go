@@ -111,33 +111,29 @@ func TestSettingsKeepWhatIsFixed(t *testing.T) {
 // What a start refuses does not come in by a reload: said, and the old value
 // stays in force (rulings 6).
 func TestReloadRefusesWhatAStartRefuses(t *testing.T) {
-	s, said := testSettings(t, "  use_pg_rewind: true\nwatchdog: {mode: off}\n", `{}`)
+	s, said := testSettings(t, "  use_pg_rewind: true\n", `{}`)
 	if err := checkSupported(s.Local()); err != nil {
 		t.Fatal(err)
 	}
-	required := testLocal(t, "  use_pg_rewind: false\nwatchdog: {mode: required, device: /dev/wd}\n")
+	unguarded := testLocal(t, "  use_pg_rewind: false\npgha: {guard: false}\n")
 	var refused *ExitError
-	if err := checkSupported(required); !errors.As(err, &refused) || refused.Code != exitConfig || refused.Remedy == "" ||
-		!strings.Contains(err.Error(), "patroni.yml:10: watchdog.mode: required") {
+	if err := checkSupported(unguarded); !errors.As(err, &refused) || refused.Code != exitConfig || refused.Remedy == "" ||
+		!strings.Contains(err.Error(), "patroni.yml:10: pgha.guard: false") {
 		t.Errorf("at a start: %v", err)
 	}
-	unguarded := testLocal(t, "pgha: {guard: false}\n")
-	if err := checkSupported(unguarded); !errors.As(err, &refused) || !strings.Contains(err.Error(), "patroni.yml:9: pgha.guard: false") {
-		t.Errorf("at a start without the guard: %v", err)
-	}
-	s.Reload(required)
-	if got := s.Local().Watchdog; got.Mode != "off" || got.Device != "/dev/watchdog" {
-		t.Errorf("in force after the reload: %+v", got)
+	s.Reload(unguarded)
+	if !s.Local().Pgha.Guard {
+		t.Error("in force after the reload: no guard")
 	}
 	if s.Effective().UsePgRewind {
 		t.Error("the rest of the file is not in force")
 	}
-	if n := strings.Count(said.String(), "watchdog.mode: required: the kernel's watchdog device is not supported yet"); n != 1 ||
+	if n := strings.Count(said.String(), "pgha.guard: false: running PostgreSQL without the guard is not supported yet"); n != 1 ||
 		!strings.Contains(said.String(), "It stays as it was") {
 		t.Errorf("said %d times:\n%s", n, said)
 	}
-	s.Reload(testLocal(t, "watchdog: {mode: automatic}\n"))
-	if got := s.Local().Watchdog.Mode; got != "automatic" {
+	s.Reload(testLocal(t, "watchdog: {mode: required}\n"))
+	if got := s.Local().Watchdog.Mode; got != "required" {
 		t.Errorf("after the correction: %s", got)
 	}
 }

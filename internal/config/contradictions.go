@@ -64,10 +64,6 @@ func (l *Local) Unsupported() []Finding {
 		}
 		out = append(out, f)
 	}
-	if l.Watchdog.Mode == "required" {
-		say("watchdog.mode", "required: the kernel's watchdog device is not supported yet, and the guard does not stand in for it",
-			"set watchdog.mode: automatic; the guard stops PostgreSQL when the lease ends")
-	}
 	if !l.Pgha.Guard {
 		say("pgha.guard", "false: running PostgreSQL without the guard is not supported yet", "remove it")
 	}
