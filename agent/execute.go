@@ -184,7 +184,7 @@ func (l *Loop) acquire(ctx context.Context, in *ha.Input) ha.Outcome {
 		if !until.After(now) {
 			until, ttl = now.Add(l.settings.TTL), l.settings.TTL
 		}
-		l.Server.Hold(ctx, soonest(until, l.Watchdog.Resets()), ttl) // nothing is fed by a request
+		l.Server.Hold(ctx, soonest(until, l.Watchdog.Resets()), l.term(ttl)) // nothing is fed by a request
 	}
 	lease, err := l.Store.AcquireLeader(ctx)
 	out := outcome(err)

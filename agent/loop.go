@@ -277,7 +277,7 @@ func (l *Loop) observe(ctx context.Context) ha.Input {
 		Twin: twin,
 		Now:  l.Clock.Now(), Wall: l.Clock.Wall(), Self: l.Self,
 		Settings: l.settings, Tags: l.Tags(), CanBootstrap: l.CanBoot,
-		Cluster: cluster, Lease: l.lease.ID, LeaderUntil: l.leaderUntil,
+		Cluster: cluster, Lease: l.lease.ID, LeaderUntil: l.leaderUntil, Term: l.term(l.settings.TTL),
 		Watchdog: watchdog, WatchdogFailed: unusable,
 		Local: local, Job: job, Finished: finished,
 		Request: l.requests.head(), Shutdown: ha.Shutdown(l.shutdown.Load()),
@@ -318,7 +318,7 @@ func (l *Loop) bounded(ctx context.Context, d time.Duration) (context.Context, c
 	now := l.Clock.Now()
 	end := now.Add(d)
 	if l.leaderUntil.After(now) {
-		stepDown := l.leaderUntil.Add(-max(3*time.Second, l.settings.TTL/5))
+		stepDown := l.leaderUntil.Add(-max(3*time.Second, l.term(l.settings.TTL)/5))
 		end = min(end, max(stepDown, now.Add(lastTry)))
 	}
 	return l.Clock.WithDeadline(ctx, end)

@@ -64,6 +64,13 @@ func (t watchdogTerms) loopWait() int  { return int(t.LoopWait / time.Second) }
 func (t watchdogTerms) required() bool { return t.Mode == "required" }
 func (t watchdogTerms) off() bool      { return t.Mode == "off" }
 
+// room is what a countdown has to leave: a pass of the loop, the lead of a
+// clean step-down before it ends (rulings 2), and a second for etcd's answer.
+// With less, an etcd that is slow once would cost the leader.
+func (t watchdogTerms) room(timeout int) bool {
+	return timeout >= t.loopWait()+max(3, timeout/5)+1
+}
+
 // tooShort says why no device can serve these terms; empty: one can.
 func (t watchdogTerms) tooShort() string {
 	switch {
@@ -245,6 +252,13 @@ func (w *machineWatchdog) setUp() bool {
 		return w.drop(fmt.Sprintf("%s counts %d s, but %d s are wanted: another member may lead before the machine is reset", w.device.Path(), got, want))
 	case got > want:
 		w.log.Warn(fmt.Sprintf("%s counts %d s instead of %d s: another member may lead before the machine is reset", w.device.Path(), got, want))
+	}
+	if !w.terms.room(got) {
+		why := fmt.Sprintf("a timeout of %d s with loop_wait %d s leaves no time to stop PostgreSQL before the machine is reset; lower watchdog.safety_margin or loop_wait", got, loopWait)
+		if !w.terms.required() && closes {
+			return w.drop(why)
+		}
+		w.log.Warn("the watchdog is required: " + why)
 	}
 	w.timeout = time.Duration(got) * time.Second
 	w.active.Store(true)

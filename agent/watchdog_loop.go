@@ -25,6 +25,8 @@ type Watchdog interface {
 	// the device is not active. IfFed is what it would be if fed at now.
 	Resets() clock.Instant
 	IfFed(now clock.Instant) clock.Instant
+	// Timeout is the countdown's length; zero: the device is not active.
+	Timeout() time.Duration
 	// Off stops the countdown, if PostgreSQL has left nothing behind that could
 	// write: alive tells whether a postmaster (a standby's) runs.
 	Off(alive bool)
@@ -38,6 +40,7 @@ func (noWatchdog) Activate() ha.Outcome                 { return ha.Done }
 func (noWatchdog) Feed()                                {}
 func (noWatchdog) Resets() clock.Instant                { return 0 }
 func (noWatchdog) IfFed(clock.Instant) clock.Instant    { return 0 }
+func (noWatchdog) Timeout() time.Duration               { return 0 }
 func (noWatchdog) Off(bool)                             {}
 
 // extend puts this member under a deadline that a confirmation has moved, in
@@ -48,7 +51,7 @@ func (noWatchdog) Off(bool)                             {}
 // device could not be fed.
 func (l *Loop) extend(ctx context.Context, until clock.Instant, ttl time.Duration) {
 	l.leaderUntil = soonest(until, l.Watchdog.IfFed(l.Clock.Now()))
-	l.Server.Hold(ctx, l.leaderUntil, ttl)
+	l.Server.Hold(ctx, l.leaderUntil, l.term(ttl))
 	l.Watchdog.Feed()
 	l.restrain(ctx)
 }
@@ -60,7 +63,16 @@ func (l *Loop) restrain(ctx context.Context) {
 		return
 	}
 	l.leaderUntil = resets
-	l.Server.Hold(ctx, resets, l.lease.TTL)
+	l.Server.Hold(ctx, resets, l.term(l.lease.TTL))
+}
+
+// term is what the leads before a deadline are parts of (rulings 2): the ttl,
+// or the device's countdown where that is what ends first.
+func (l *Loop) term(ttl time.Duration) time.Duration {
+	if t := l.Watchdog.Timeout(); t > 0 {
+		return min(ttl, t)
+	}
+	return ttl
 }
 
 // activateWatchdog carries ha.ActivateWatchdog out. From now on the device's

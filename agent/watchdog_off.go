@@ -37,6 +37,13 @@ func (w *machineWatchdog) IfFed(now clock.Instant) clock.Instant {
 	return now.Add(w.timeout)
 }
 
+// Timeout implements Watchdog.
+func (w *machineWatchdog) Timeout() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.timeout
+}
+
 // Off implements Watchdog.
 func (w *machineWatchdog) Off(alive bool) {
 	w.mu.Lock()

@@ -251,6 +251,8 @@ func TestWatchdogTimeouts(t *testing.T) {
 		{"shorter than loop_wait", "automatic", watchdogtest.Options{NoSetTimeout: true, Default: 8}, 5, 30, ha.Done, false, 0, "less than loop_wait"},
 		{"the same, required", "required", watchdogtest.Options{NoSetTimeout: true, Default: 8}, 5, 30, ha.Refused, false, 0, "less than loop_wait"},
 		{"the same, cannot be closed", "automatic", watchdogtest.Options{NoSetTimeout: true, NoMagicClose: true, Default: 8}, 5, 30, ha.Done, true, 8, "less than loop_wait"},
+		{"no room to stop", "automatic", watchdogtest.Options{}, 18, 30, ha.Done, false, 0, "leaves no time to stop PostgreSQL"},
+		{"the same, required", "required", watchdogtest.Options{}, 18, 30, ha.Done, true, 12, "leaves no time to stop PostgreSQL"},
 		{"fixed and fine", "required", watchdogtest.Options{NoSetTimeout: true, Default: 15}, 5, 30, ha.Done, true, 15, "activated with 15 second timeout"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -39,6 +39,9 @@ type Input struct {
 	// until then, counted from when the confirming request was sent. Zero:
 	// not ours.
 	LeaderUntil clock.Instant
+	// Term is what the lead before LeaderUntil is a part of: the ttl, or the
+	// watchdog's countdown; zero: the ttl.
+	Term time.Duration
 
 	Local Local
 	// Watchdog is the state of the machine's watchdog device. WatchdogFailed: it
