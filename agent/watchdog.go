@@ -272,7 +272,7 @@ func (w *machineWatchdog) setUp() bool {
 // negotiate sets the timeout where that can be done, and asks what it is.
 func (w *machineWatchdog) negotiate(want int) (got int, err error) {
 	d, sets := w.device, w.device.Support().SetsTimeout
-	err = w.calls.do(func() error {
+	err = w.calls.do(setUpBound, func() error {
 		if sets {
 			if err := d.SetTimeout(want); err != nil {
 				return err
@@ -311,7 +311,7 @@ func (w *machineWatchdog) Feed() {
 		return
 	}
 	at := w.clock.Now() // from before: the countdown starts no earlier
-	if err := w.calls.do(w.device.Keepalive); err != nil {
+	if err := w.calls.do(feedBound, w.device.Keepalive); err != nil {
 		w.log.Error("the watchdog could not be fed; PostgreSQL is stopped before it resets the machine, unless the next attempt works", "err", err)
 		w.broken = !errors.Is(err, errMute)
 		return

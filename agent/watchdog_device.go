@@ -16,8 +16,13 @@ import (
 // patience with a device whose last holder is just ending; and the note by
 // which the next agent learns that the countdown runs.
 
-// deviceBound limits one call of the device. The loop stands still meanwhile.
-const deviceBound = time.Second
+// The loop stands still during a call of the device. A keepalive that is late
+// is tried again at the next renewal; what is late while the device is set up
+// or stopped counts as a failure, so that more time is given to it.
+const (
+	feedBound  = time.Second
+	setUpBound = 3 * time.Second
+)
 
 // busyPatience is how long an opening waits for a holder that is ending: the
 // kernel closes the files of a killed agent one after the other, and its
@@ -52,12 +57,12 @@ func (b *bounded) begin(call func()) bool {
 }
 
 // do waits for one call. Errors: errMute, and the call's.
-func (b *bounded) do(call func() error) error {
+func (b *bounded) do(limit time.Duration, call func() error) error {
 	result := make(chan error, 1)
 	if !b.begin(func() { result <- call() }) {
 		return errMute
 	}
-	late := time.NewTimer(deviceBound)
+	late := time.NewTimer(limit)
 	defer late.Stop()
 	select {
 	case err := <-result:
@@ -86,7 +91,7 @@ func (b *bounded) open(path string) (*watchdog.Device, error) {
 	if !begun {
 		return nil, errMute
 	}
-	timer := time.NewTimer(deviceBound + busyPatience)
+	timer := time.NewTimer(setUpBound)
 	defer timer.Stop()
 	select {
 	case d := <-taken:

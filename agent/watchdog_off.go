@@ -79,7 +79,7 @@ func (w *machineWatchdog) close() {
 	d, closes := w.device, w.device.Support().Closes
 	w.device, w.timeout, w.fed, w.broken = nil, 0, 0, false
 	w.active.Store(false)
-	err := w.calls.do(func() error {
+	err := w.calls.do(setUpBound, func() error {
 		if closes {
 			return d.Disable()
 		}
@@ -125,7 +125,7 @@ func (w *machineWatchdog) abandon() {
 	w.device, w.broken = nil, false
 	w.active.Store(false)
 	w.left = d.Path()
-	if err := w.calls.do(d.Leave); err != nil {
+	if err := w.calls.do(setUpBound, d.Leave); err != nil {
 		w.log.Error("close the watchdog", "err", err)
 	}
 }
