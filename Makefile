@@ -46,6 +46,9 @@ short: ## the lab stories that run with every test: PG=15
 lab: ## all lab stories: PG=17 ETCD=3.6.16 RUN=Switchover
 	PGHA_LAB=all PG=$(PG) ETCD=$(ETCD) CGO_ENABLED=1 go test -race -count=1 -timeout 120m -v -run '$(RUN)' ./internal/lab/...
 
+watchdog: ## the watchdog device on the kernel's drivers, in a virtual machine (qemu, apt)
+	internal/watchdog/vm.sh
+
 demo: build ## three PostgreSQL members on this machine; the primary is killed
 	$(BINDIR)/pgha demo --script failover
 
@@ -79,4 +82,4 @@ fix: ## repair what check finds
 clean: ## what make built
 	rm -rf $(BINDIR) .lab demo/bundle/etcdtrio demo/bundle/etcdtrio.gz
 
-.PHONY: help build test unit sim short lab demo bench fuzz golden check fix clean
+.PHONY: help build test unit sim short lab watchdog demo bench fuzz golden check fix clean

@@ -34,6 +34,9 @@ var rules = []rule{
 	{"internal/dcs/etcd", []string{"internal/clock", "internal/config", "internal/dcs", "internal/tlsconf"}, "a store knows the keys and TLS only"},
 	{"internal/generate", []string{"internal/config", "internal/postgres", "internal/query"}, "a file from what a server says: no DCS, no agent"},
 	{"internal/instance", []string{"internal/clock", "internal/config", "internal/postgres"}, "PostgreSQL control does what it is told: no DCS, no agent"},
+	{"internal/watchdog", nil, "the device alone: when it is on and fed is the agent's"},
+	{"internal/watchdog/watchdogtest", nil, "a device for tests, which knows nothing of who uses it"},
+	{"internal/watchdog/vminit", []string{"internal/watchdog"}, "the first process of the virtual machine of make watchdog"},
 	{"internal/tlsconf", []string{"internal/config"}, "the only place that builds TLS configurations"},
 	{"internal/logging", []string{"internal/config"}, "logging is below everything that logs"},
 	{"internal/render", []string{"internal/config", "internal/dcs", "internal/postgres"}, "rows in, text out"},
@@ -52,6 +55,7 @@ var owners = []struct {
 	{"go.etcd.io/etcd/server/v3", []string{"demo/etcdtrio"}, "etcd's server costs every process that links it 7 MB (rulings 36)"},
 	{"github.com/jackc/pgx", []string{"internal/instance", "internal/query", "internal/writer", "internal/lab"}, "one place asks PostgreSQL; the measuring client of demo and lab is a client"},
 	{"go.yaml.in/yaml", []string{"internal/config"}, "YAML is read as PyYAML reads it, or not at all"},
+	{"github.com/hanwen/go-fuse/", []string{"internal/watchdog/watchdogtest"}, "files that tests make up; nothing of it belongs into the binary"},
 	{"github.com/prometheus/client_golang", []string{"agent/rest"}, "metrics are part of REST"},
 }
 

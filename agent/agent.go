@@ -137,6 +137,7 @@ type agent struct {
 	rest     *rest.Server
 	recorder *rest.Recorder
 	shields  *protection
+	watchdog *machineWatchdog
 	notify   *notifier
 	hand     *handover
 	lock     *os.File // of the state directory
@@ -171,6 +172,7 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	}
 	a.inst = inst
 	a.settings = newSettings(local, inst, a.log)
+	a.watchdog = newMachineWatchdog(local.Pgha.StateDir, clock.System{}, a.settings.Local, a.shields, a.launcher.guardless, a.log)
 	if err := a.openStore(life, local); err != nil {
 		return err
 	}
@@ -192,7 +194,7 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	}
 	a.machine = a.newMachine(life, local, sleep)
 	a.pub = newPublisher(inst, a.settings, clock.System{}, a.options.Version)
-	a.pub.log, a.pub.protection = a.output, a.shields
+	a.pub.log, a.pub.protection, a.pub.watchdog = a.output, a.shields, a.watchdog
 	a.inheritStatus()
 	a.recorder = newRecorder()
 	a.loop = a.newLoop(local, sleep, peerClient, failsafeClient, a.inherited.leaderUntil(until))
@@ -273,10 +275,18 @@ func (a *agent) finish(_ <-chan struct{}) {
 	if a.loop.memory.StopFailed || !a.lastAlive() {
 		a.publishStopped(ctx)
 	}
+	a.watchdog.End(a.mayWrite())
 	cctx, stop := context.WithTimeout(ctx, callbackGrace)
 	a.calls.finish(cctx)
 	stop()
 	a.launcher.release()
+}
+
+// mayWrite says whether a PostgreSQL goes on here that may be a primary, and is
+// not an operator's (pause).
+func (a *agent) mayWrite() bool {
+	_, alive := a.inst.Alive()
+	return alive && a.inst.Role() != postgres.RoleReplica && !a.settings.Current().Pause
 }
 
 func (a *agent) lastAlive() bool { return a.machine.observation().Alive }
@@ -306,7 +316,7 @@ func (a *agent) newMachine(life context.Context, local *config.Local, sleep *sle
 	m := &machine{
 		inst: a.inst, launcher: a.launcher, log: a.log, clock: clock.System{}, wake: sleep.Wake, background: life,
 		dataDir: local.PostgreSQL.DataDir, marker: filepath.Join(local.Pgha.StateDir, "bootstrap.unfinished"),
-		settings: a.settings,
+		settings: a.settings, safePoint: a.watchdog.Safe,
 	}
 	m.jobRunner = jobRunner{log: a.log, clock: clock.System{}, wake: sleep.Wake}
 	a.calls = &callbacks{run: a.inst.RunCallback, scope: local.Scope, log: a.log,
@@ -320,7 +330,7 @@ func (a *agent) newMachine(life context.Context, local *config.Local, sleep *sle
 func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient, failsafe *api.Client, leader clock.Instant) *Loop {
 	return NewLoop(LoopOptions{
 		Self: local.Name, Tags: func() config.Tags { return a.settings.Local().Tags }, CanBoot: local.Bootstrap != nil,
-		Clock: clock.System{}, Store: meteredStore{Store: a.store, request: a.recorder.DCSRequest}, Server: a.machine, Peers: &peers{client: peerClient, log: a.log, failsafe: failsafeClient{client: failsafe, log: a.log}, said: map[string]time.Time{}}, Settings: a.settings,
+		Clock: clock.System{}, Store: meteredStore{Store: a.store, request: a.recorder.DCSRequest}, Server: a.machine, Watchdog: a.watchdog, Peers: &peers{client: peerClient, log: a.log, failsafe: failsafeClient{client: failsafe, log: a.log}, said: map[string]time.Time{}}, Settings: a.settings,
 		Sleeper: sleep, Log: a.log, LeaderUntil: leader, AtRest: a.hand.atRest, Fine: a.notify.fine, Meter: &changes{to: a.recorder, wall: time.Now},
 		Member: func(v View) dcs.MemberData {
 			v.Note = cmp.Or(v.Note, a.shields.note(), a.settings.note())

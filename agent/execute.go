@@ -94,6 +94,8 @@ func (l *Loop) executeLocal(ctx context.Context, in *ha.Input, action ha.Action)
 		if in.Job = l.Server.Job(); in.Job == nil { // it had ended: its result, and facts from after it
 			in.Finished, in.Local = l.finished(), l.Server.Observe(ctx)
 		}
+	case ha.ActivateWatchdog:
+		t.Watchdog = l.activateWatchdog(ctx)
 	case ha.SetRole:
 		l.Server.SetRole(a.Role, a.Announce)
 		in.Local.Role = a.Role
@@ -193,12 +195,12 @@ func (l *Loop) hold(ctx context.Context, lease dcs.Lease) {
 // secure counts on the leader key until then, and tells what fences this
 // member: by a renewal, or by a round of failsafe mode.
 func (l *Loop) secure(ctx context.Context, until clock.Instant, ttl time.Duration) {
-	l.leaderUntil = until
 	if l.settings.Pause {
+		l.leaderUntil = until
 		l.Server.Unhold(ctx, true)
 		return
 	}
-	l.Server.Hold(ctx, until, ttl)
+	l.fence(ctx, until, ttl)
 }
 
 // writeStatus publishes where the leader is, unless the key says so already:
@@ -224,7 +226,7 @@ func (l *Loop) acquire(ctx context.Context, in *ha.Input) ha.Outcome {
 		if !until.After(now) {
 			until, ttl = now.Add(l.settings.TTL), l.settings.TTL
 		}
-		l.Server.Hold(ctx, until, ttl)
+		l.Server.Hold(ctx, soonest(until, l.Watchdog.Resets()), l.term(ttl)) // nothing is fed by a request
 	}
 	lease, err := l.Store.AcquireLeader(ctx)
 	out := outcome(err)

@@ -32,6 +32,7 @@ type LoopOptions struct {
 	Clock    clock.Clock
 	Store    dcs.Store
 	Server   Server
+	Watchdog Watchdog // nil: none
 	Peers    Peers
 	Settings SettingsSource
 	Sleeper  Sleeper
@@ -114,6 +115,9 @@ type View struct {
 func NewLoop(o LoopOptions) *Loop {
 	if o.Meter == nil {
 		o.Meter = noMeter{}
+	}
+	if o.Watchdog == nil {
+		o.Watchdog = noWatchdog{}
 	}
 	if o.Fine == nil {
 		o.Fine = func(time.Duration) {}
@@ -209,6 +213,9 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 		l.Server.Unhold(uctx, l.settings.Pause)
 		cancel()
 	}
+	if ha.NeedsNoWatchdog(in, l.Server.Job()) {
+		l.Watchdog.Off(in.Local.Alive)
+	}
 	view := l.view(in, d)
 	if in.Cluster != nil && in.Tried.Renew != ha.Failed {
 		l.touch(ctx, in, view)
@@ -274,6 +281,7 @@ func (l *Loop) observe(ctx context.Context) ha.Input {
 	if cluster != nil && cluster.Leader != nil && cluster.Leader.Name != l.Self {
 		l.leaderUntil = 0
 	}
+	watchdog, unusable := l.Watchdog.Look(l.settings)
 	twin := false
 	if cluster != nil && l.lastLease != 0 {
 		var rewrite bool
@@ -285,7 +293,8 @@ func (l *Loop) observe(ctx context.Context) ha.Input {
 		Twin: twin,
 		Now:  l.Clock.Now(), Wall: l.Clock.Wall(), Self: l.Self,
 		Settings: l.settings, Tags: l.Tags(), CanBootstrap: l.CanBoot,
-		Cluster: cluster, Lease: l.lease.ID, LeaderUntil: l.leaderUntil,
+		Cluster: cluster, Lease: l.lease.ID, LeaderUntil: l.leaderUntil, Term: l.term(l.settings.TTL),
+		Watchdog: watchdog, WatchdogFailed: unusable,
 		Local: local, Job: job, Finished: finished,
 		Request: l.requests.head(), Shutdown: ha.Shutdown(l.shutdown.Load()),
 		Memory: l.memory, Failsafe: l.failsafeInput(),
@@ -348,7 +357,7 @@ func (l *Loop) bounded(ctx context.Context, d time.Duration) (context.Context, c
 
 // stepDown is when a clean step-down must begin.
 func (l *Loop) stepDown() clock.Instant {
-	return l.leaderUntil.Add(-max(3*time.Second, l.settings.TTL/5))
+	return l.leaderUntil.Add(-max(3*time.Second, l.term(l.settings.TTL)/5))
 }
 
 // shownUntil is until when this member counts as the leader for clients: no

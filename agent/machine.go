@@ -31,6 +31,8 @@ type machine struct {
 	marker   string // file that says "a bootstrap is under way"
 	settings *settings
 	announce *announcer
+	// safePoint is called when a stop has left no client that could write.
+	safePoint func()
 	// background is what jobs and tasks run under: the agent's life.
 	background context.Context
 

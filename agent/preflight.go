@@ -132,10 +132,6 @@ func checkTLSFiles(local *config.Local) error {
 // checkSupported refuses a bootstrap.dcs that asks for what pgha cannot do
 // (rulings 26). Once there is a dynamic configuration, it is what counts.
 func checkSupported(local *config.Local) error {
-	if refused := local.Unsupported(); len(refused) > 0 {
-		u := refused[0]
-		return &ExitError{Code: exitConfig, Err: fmt.Errorf("%s:%d: %s: %s", u.File, u.Line, u.Path, u.Message), Remedy: u.Remedy}
-	}
 	if _, err := os.Stat(filepath.Join(local.PostgreSQL.DataDir, cacheFile)); err == nil {
 		return nil
 	}

@@ -42,6 +42,14 @@ func (p *protection) works(part, how string) { p.set(part, how, "", "") }
 // docs/guarantees.md has a note for `ctl list`; the others pass an empty one.
 func (p *protection) lacks(part, why, left, note string) { p.set(part, "no: "+why, left, note) }
 
+// forget takes a part away that was switched off on purpose.
+func (p *protection) forget(part string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.parts, part)
+	delete(p.notes, part)
+}
+
 func (p *protection) set(part, state, left, note string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -270,10 +270,6 @@ func (s *settings) Reload(local *config.Local) {
 	local.PostgreSQL.DataDir, local.PostgreSQL.ConfigDir = old.PostgreSQL.DataDir, old.PostgreSQL.ConfigDir
 	local.PostgreSQL.PgPass = old.PostgreSQL.PgPass
 	local.Pgha.Guard = old.Pgha.Guard
-	for _, u := range local.Unsupported() { // refused at a start, never taken by a reload
-		s.log.Warn(fmt.Sprintf("%s; %s. It stays as it was", u, u.Remedy))
-		local.Watchdog = old.Watchdog
-	}
 	s.local, s.said = local, map[string]bool{} // what is still wrong is said again
 	s.inst.SetLocal(local)
 	s.merge()

@@ -108,33 +108,16 @@ func TestSettingsKeepWhatIsFixed(t *testing.T) {
 	}
 }
 
-// What a start refuses does not come in by a reload: said, and the old value
-// stays in force (rulings 6).
-func TestReloadRefusesWhatAStartRefuses(t *testing.T) {
-	s, said := testSettings(t, "  use_pg_rewind: true\nwatchdog: {mode: off}\n", `{}`)
-	if err := checkSupported(s.Local()); err != nil {
-		t.Fatal(err)
-	}
-	required := testLocal(t, "  use_pg_rewind: false\nwatchdog: {mode: required, device: /dev/wd}\n")
-	var refused *ExitError
-	if err := checkSupported(required); !errors.As(err, &refused) || refused.Code != exitConfig || refused.Remedy == "" ||
-		!strings.Contains(err.Error(), "patroni.yml:10: watchdog.mode: required") {
-		t.Errorf("at a start: %v", err)
-	}
-	s.Reload(required)
-	if got := s.Local().Watchdog; got.Mode != "off" || got.Device != "/dev/watchdog" {
-		t.Errorf("in force after the reload: %+v", got)
+// The guard is chosen at the start: PostgreSQL has it as its parent. The
+// watchdog follows a reload.
+func TestReloadKeepsTheGuard(t *testing.T) {
+	s, _ := testSettings(t, "  use_pg_rewind: true\n", `{}`)
+	s.Reload(testLocal(t, "  use_pg_rewind: false\nwatchdog: {mode: required, device: /dev/wd}\npgha: {guard: false}\n"))
+	if got := s.Local(); !got.Pgha.Guard || got.Watchdog.Mode != "required" || got.Watchdog.Device != "/dev/wd" {
+		t.Errorf("after a reload: guard %v, %+v", got.Pgha.Guard, got.Watchdog)
 	}
 	if s.Effective().UsePgRewind {
 		t.Error("the rest of the file is not in force")
-	}
-	if n := strings.Count(said.String(), "watchdog.mode: required: the kernel's watchdog device is not supported yet"); n != 1 ||
-		!strings.Contains(said.String(), "It stays as it was") {
-		t.Errorf("said %d times:\n%s", n, said)
-	}
-	s.Reload(testLocal(t, "watchdog: {mode: automatic}\n"))
-	if got := s.Local().Watchdog.Mode; got != "automatic" {
-		t.Errorf("after the correction: %s", got)
 	}
 }
 

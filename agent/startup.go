@@ -77,7 +77,14 @@ func (a *agent) refuseForeign(ctx context.Context, cluster *dcs.Cluster, local *
 
 func (a *agent) waitForDCS(ctx context.Context) (*dcs.Cluster, error) {
 	var said clock.Instant
-	for {
+	for down := 0; ; {
+		// What an earlier agent left counting must not reset a machine on which
+		// nothing runs, however long etcd is away.
+		if _, alive := a.inst.Alive(); alive {
+			down = 0
+		} else if down++; down > 1 {
+			a.watchdog.Off(false)
+		}
 		lctx, cancel := context.WithTimeout(ctx, a.settings.Current().RetryTimeout)
 		cluster, err := a.store.Load(lctx)
 		cancel()

@@ -28,6 +28,7 @@ type publisher struct {
 	promises *Promises
 	// protection is shown as it is at the moment; nil in tests.
 	protection *protection
+	watchdog   *machineWatchdog // nil in tests
 	// log is where the agent's records go; nil in tests.
 	log *logging.Output
 
@@ -86,6 +87,9 @@ func (p *publisher) compose(v View, state postgres.State, role postgres.Role, se
 	s.PendingRestart, s.PendingRestartReason = pendingOf(p.inst.Pending())
 	if p.protection != nil {
 		s.Protection = p.protection.shown()
+	}
+	if p.watchdog != nil {
+		s.WatchdogFailed = p.watchdog.failed.Load()
 	}
 	if p.log != nil {
 		s.LogQueue, s.LogLost = p.log.Queued(), int(p.log.Lost())

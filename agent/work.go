@@ -203,6 +203,7 @@ func (m *machine) stopServer(ctx context.Context, spec ha.JobSpec, p *jobProgres
 	return m.stop(ctx, instance.StopOptions{
 		Mode: instance.StopMode(spec.Mode), Checkpoint: spec.Checkpoint, Timeout: spec.StopTimeout,
 		OnShutDown: func(c postgres.ControlData) { p.reach(ha.PhaseShutDown, c.CheckpointLSN) },
+		OnSafe:     m.safePoint,
 	})
 }
 

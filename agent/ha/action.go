@@ -133,6 +133,9 @@ type (
 		Role     postgres.Role
 		Announce bool
 	}
+	// ActivateWatchdog opens the watchdog device; refused: it is required and
+	// cannot be had.
+	ActivateWatchdog struct{}
 	// Answer answers the operator's request.
 	Answer struct {
 		Code int
@@ -167,6 +170,7 @@ func (SyncSlots) action()         {}
 func (StartJob) action()          {}
 func (CancelJob) action()         {}
 func (SetRole) action()           {}
+func (ActivateWatchdog) action()  {}
 func (Answer) action()            {}
 func (Exit) action()              {}
 

@@ -183,6 +183,9 @@ func afterBootstrap(in Input) Decision {
 	case !in.Local.Primary():
 		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "waiting for end of recovery after bootstrap"})
 	case claimed && in.Tried.Register == NotTried:
+		if d, ok := bootstrapWatchdog(in); ok {
+			return d
+		}
 		return do(in, RegisterCluster{ID: in.Local.SystemID, Revision: in.Cluster.Initialize.Revision}, "bootstrap finished")
 	case claimed:
 		return restFor(in, retryPause, Reason{Code: RetryLater, Detail: "the new cluster could not be registered yet"})

@@ -66,6 +66,9 @@ func decide(in Input) Decision {
 		if in.Memory.GaveWay == in.Now {
 			return rest(in, Reason{Code: PrePromoteFailed})
 		}
+		if in.Tried.Watchdog == Refused {
+			return rest(in, Reason{Code: WatchdogNotPromoting})
+		}
 		return rest(in, Reason{Code: ReleasedNotPrimary})
 	default:
 		return following(in)

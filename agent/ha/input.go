@@ -39,8 +39,15 @@ type Input struct {
 	// until then, counted from when the confirming request was sent. Zero:
 	// not ours.
 	LeaderUntil clock.Instant
+	// Term is what the lead before LeaderUntil is a part of: the ttl, or the
+	// watchdog's countdown; zero: the ttl.
+	Term time.Duration
 
 	Local Local
+	// Watchdog is the state of the machine's watchdog device. WatchdogFailed: it
+	// is required and cannot be used, so this member is not to lead (20).
+	Watchdog       Watchdog
+	WatchdogFailed bool
 	// Peers are answers of other members' REST APIs, sorted by name; nil when
 	// not asked in this cycle.
 	Peers []Peer
@@ -255,6 +262,7 @@ type Tried struct {
 	Release    Outcome
 	HandOver   Outcome
 	Failover   Outcome // clearing or rewriting the failover key
+	Watchdog   Outcome // activating it
 	History    bool
 	Slots      bool
 	Reloaded   int // how often the cluster was read again

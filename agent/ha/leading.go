@@ -25,6 +25,9 @@ func leading(in Input) Decision {
 // enforcePrimary makes the holder a primary, and is content when it is one.
 func enforcePrimary(in Input) Decision {
 	acquired := in.Tried.Acquire == Done
+	if d, ok := withWatchdog(in); ok {
+		return d
+	}
 	switch {
 	case in.Local.Primary():
 		if rows := historyDue(in); rows != nil && !in.Tried.History {

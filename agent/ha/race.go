@@ -47,6 +47,8 @@ func eligible(in Input) verdict {
 		return no()
 	case in.Tags.NoStream && (f == nil || f.Candidate != in.Self):
 		return no(Line{Info, "nostream: this member leads by a manual failover only"})
+	case in.WatchdogFailed: // before an operator's request: the key would be given back at once
+		return no(Line{Info, "the watchdog is required and cannot be used: not racing for the leader key"})
 	case len(in.Settings.Unsupported) > 0:
 		return no(Line{Warning, unsupported(in)})
 	case in.Settings.FailsafeMode && len(in.Cluster.Failsafe) > 0 && in.Cluster.Failsafe[in.Self] == "":

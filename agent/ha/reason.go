@@ -26,6 +26,8 @@ const (
 	SwitchoverDemoting    Code = "switchover_demoting"
 	SwitchoverHandingOver Code = "switchover_handing_over"
 	SwitchoverCanceled    Code = "switchover_canceled"
+	WatchdogDemoting      Code = "watchdog_demoting"
+	WatchdogNotPromoting  Code = "watchdog_not_promoting"
 	// 23.2: without a lock.
 	AcquiredAsPrimary    Code = "acquired_as_primary"
 	PromotedByAcquiring  Code = "promoted_by_acquiring"
@@ -126,6 +128,8 @@ var sentences = map[Code]string{
 	DemotedRenewFailed:    "demoted self because failed to update leader lock in DCS",
 	NotPromotingNoRenew:   "not promoting because failed to update leader lock in DCS",
 	DemotedNoLock:         "demoting self because I do not have the lock and I was a leader",
+	WatchdogDemoting:      "Demoting self because watchdog could not be activated",
+	WatchdogNotPromoting:  "Not promoting self because watchdog could not be activated",
 	AcquiredAsPrimary:     "acquired session lock as a leader",
 	PromotedByAcquiring:   "promoted self to leader by acquiring session lock",
 	DemotedAfterLosing:    "demoted self after trying and failing to obtain lock",
@@ -183,6 +187,9 @@ func (r Reason) String() string {
 	if s, ok := sentences[r.Code]; ok {
 		if r.Code == BootstrapFailed && r.Detail != "" {
 			return s + ": " + r.Detail // the line the agent ends with
+		}
+		if r.Code == ShutdownFailed {
+			return s + r.Detail
 		}
 		return s
 	}

@@ -34,6 +34,7 @@ import (
 //	job      <kind> phase=shutdown|promoting checkpoint= canceled age=
 //	finished ok|failed|unreachable|still-starting checkpoint=
 //	request  restart|reinit role= force pending pending-now timeout=
+//	watchdog unused|idle|active failed
 //	time     now=+5s lease=12s (left of the leader key)
 //	memory   led (a view with a leader was read) rewind= recovering recovered retry=2s
 //	dcs      silent|answers            shutdown stop|detach          lost (a new agent: memory gone)
@@ -88,6 +89,8 @@ func (s *story) fact(words []string) error {
 		return s.setJob(args)
 	case "finished":
 		return s.setFinished(args)
+	case "watchdog":
+		return each(args, s.setWatchdog)
 	case "request":
 		return s.setRequest(args)
 	case "time":
@@ -189,6 +192,24 @@ func (s *story) setTag(k, v string) error {
 	default:
 		return unknown(k)
 	}
+	return nil
+}
+
+func (s *story) setWatchdog(k, _ string) error {
+	switch k {
+	case "failed":
+		s.in.WatchdogFailed = true
+		return nil
+	case "unused":
+		s.in.Watchdog = WatchdogUnused
+	case "idle":
+		s.in.Watchdog = WatchdogIdle
+	case "active":
+		s.in.Watchdog = WatchdogActive
+	default:
+		return unknown(k)
+	}
+	s.in.WatchdogFailed = false
 	return nil
 }
 
@@ -421,7 +442,7 @@ func timeline(v string, to *postgres.Timeline) error {
 func (s *story) setScript(k, v string) error {
 	outcomes := map[string]*Outcome{"renew": &s.script.renew, "acquire": &s.script.acquire, "release": &s.script.release,
 		"handover": &s.script.handOver, "failover": &s.script.failover, "initialize": &s.script.initialize,
-		"register": &s.script.register, "config": &s.script.config}
+		"register": &s.script.register, "config": &s.script.config, "watchdog": &s.script.watchdog}
 	if o := outcomes[k]; o != nil {
 		for _, known := range []Outcome{Done, Refused, Failed} {
 			if outcomeName(known) == v {

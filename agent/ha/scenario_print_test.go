@@ -97,7 +97,7 @@ func describe(a Action) string {
 		return "delete initialize" + guardText(false, a.Revision)
 	}
 	names := map[Action]string{Reload{}: "reload", Reload{Briefly: true}: "reload briefly", TouchMember{}: "write member key", ClaimInitialize{}: "claim initialize",
-		AskUpstream{}: "ask the server in primary_conninfo", AcquireLeader{}: "acquire", CancelJob{}: "cancel job"}
+		ActivateWatchdog{}: "activate the watchdog", AskUpstream{}: "ask the server in primary_conninfo", AcquireLeader{}: "acquire", CancelJob{}: "cancel job"}
 	return names[a]
 }
 

@@ -74,6 +74,7 @@ type story struct {
 // script is how this cycle's attempts end.
 type script struct {
 	renew, acquire, release, handOver, failover, initialize, register, config Outcome
+	watchdog                                                                  Outcome
 	follow                                                                    FollowOutcome
 	examine                                                                   ExamineOutcome
 	upstream                                                                  UpstreamOutcome
@@ -82,7 +83,7 @@ type script struct {
 
 func everythingWorks() script {
 	return script{renew: Done, acquire: Done, release: Done, handOver: Done, failover: Done,
-		initialize: Done, register: Done, config: Done, follow: FollowSame, examine: ExamineSame, upstream: UpstreamDead}
+		initialize: Done, register: Done, config: Done, watchdog: Done, follow: FollowSame, examine: ExamineSame, upstream: UpstreamDead}
 }
 
 const (
@@ -225,6 +226,9 @@ func (s *story) execute(action Action) string {
 		return outcomeName(o.config)
 	case AskFailsafe, ExtendLeadership:
 		return s.executeFailsafe(action)
+	case ActivateWatchdog:
+		t.Watchdog = o.watchdog
+		return outcomeName(o.watchdog)
 	case AskPeers:
 		s.in.Peers = s.answers(a.Members)
 		return peersText(s.in.Peers)

@@ -27,7 +27,11 @@ func shuttingDown(in Input) Decision {
 	case in.Job != nil:
 		return duringShutdownStop(in)
 	case in.Memory.StopFailed:
-		return act(in, Exit{Code: 1}, Reason{Code: ShutdownFailed})
+		failed := Reason{Code: ShutdownFailed}
+		if in.Watchdog == WatchdogActive {
+			failed.Detail = " Leaving watchdog running."
+		}
+		return act(in, Exit{Code: 1}, failed)
 	case in.Local.Alive:
 		return startJob(in, JobSpec{Kind: JobStop, Name: "stop for shutdown", Mode: StopFast}, Reason{Code: ShuttingDown})
 	case in.holder() && in.Tried.Release == NotTried:

@@ -12,7 +12,11 @@ const dcsRetry = 500 * time.Millisecond
 // demoteAt is when a primary that cannot renew must begin its clean
 // step-down: planned backwards from the end of its lease (rulings 2).
 func demoteAt(in Input) clock.Instant {
-	return in.LeaderUntil.Add(-max(3*time.Second, in.Settings.TTL/5))
+	term := in.Term
+	if term == 0 {
+		term = in.Settings.TTL
+	}
+	return in.LeaderUntil.Add(-max(3*time.Second, term/5))
 }
 
 // dcsUnreachable is section 13: the DCS could not be read, or not be written

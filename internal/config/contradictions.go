@@ -51,22 +51,3 @@ func contradictions(root *Node) []Finding {
 	}
 	return out
 }
-
-// Unsupported lists what the local configuration asks for and pgha cannot do:
-// refused at start (rulings 26). What the dynamic configuration asks for is in
-// Dynamic.Unsupported.
-func (l *Local) Unsupported() []Finding {
-	var out []Finding
-	say := func(path, message, remedy string) {
-		f := Finding{Path: path, Message: message, Remedy: remedy}
-		if pos, ok := l.position(path); ok {
-			f.File, f.Line, f.Column = pos.File, pos.Line, pos.Column
-		}
-		out = append(out, f)
-	}
-	if l.Watchdog.Mode == "required" {
-		say("watchdog.mode", "required: the kernel's watchdog device is not supported yet, and the guard does not stand in for it",
-			"set watchdog.mode: automatic; the guard stops PostgreSQL when the lease ends")
-	}
-	return out
-}

@@ -154,7 +154,7 @@ func (e *explainer) findings() {
 		e.note(f.Path, lookup(doc, f.Path).Value(), e.inDynamicLayer(f.Path), f.Message)
 	}
 	own := append(contradictions(e.local.root()), checkSettings(e.local.root().Lookup(section...), section)...)
-	for _, f := range append(own, e.local.Unsupported()...) {
+	for _, f := range own {
 		e.finding(f, f.Path, lookup(e.local.root(), f.Path))
 	}
 }

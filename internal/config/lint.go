@@ -156,7 +156,6 @@ func (l *linter) local(root *Node) {
 		l.fail(root, e)
 	}
 	l.add(LevelWarning, root, local.Warnings...)
-	l.add(LevelError, root, local.Unsupported()...)
 	l.limits(root, localLimits, nil)
 	l.add(LevelWarning, root, contradictions(root)...)
 	l.bootstrap(local)

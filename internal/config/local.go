@@ -260,6 +260,9 @@ func (l *Local) buildWatchdog(n *Node) {
 	}
 	setDefault(&l.Watchdog.Device, "/dev/watchdog")
 	setDefault(&l.Watchdog.Driver, "default")
+	if l.Watchdog.Driver != "default" {
+		l.warn("watchdog.driver", fmt.Sprintf("%q is not known: the watchdog cannot be used", l.Watchdog.Driver), "remove it")
+	}
 	mode := n.Lookup("mode")
 	if mode.IsNull() {
 		return

@@ -166,9 +166,6 @@ func (v *validation) agent(l *Local) {
 		e.KeyPath, e.Message = "name", "this name is reserved"
 		v.fail(e)
 	}
-	for _, f := range l.Unsupported() {
-		v.add(f.Path, nil, f.Message)
-	}
 	if l.Bootstrap == nil {
 		return
 	}

@@ -100,7 +100,7 @@ func TestValidate(t *testing.T) {
 		{"watchdog", "watchdog: {mode: off}", ""},
 		{"watchdog", "watchdog: {mode: auto}", "watchdog.mode auto is none of off, automatic, required"},
 		{"watchdog", "watchdog: {safety_margin: -2}", "watchdog.safety_margin -2 is below the minimum, -1"},
-		{"watchdog", "watchdog: {mode: required}", "watchdog.mode required: the kernel's watchdog"},
+		{"watchdog", "watchdog: {mode: required}", ""},
 		{"ctl", "ctl: {insecure: 'yes'}", "ctl.insecure yes is not a boolean"},
 		{"ctl", "ctl: {authentication: {password: hush}}", "ctl.authentication.username is not defined."},
 		{"others", "anything: 1", ""},
