@@ -25,6 +25,7 @@ var rules = []rule{
 	{"demo", []string{"internal/..."}, "features share internal packages, never each other"},
 	{"demo/etcdtrio", nil, "a program of its own that carries etcd's server; nothing of pgha belongs into it"},
 	{"internal/clock", nil, "the bottom: everything may read the clock"},
+	{"internal/gate", []string{"internal/clock"}, "it is told until when clients pass; it knows no leases, no cluster and no PostgreSQL"},
 	{"internal/guard", nil, "the guard must work when the rest does not, and must stay small"},
 	{"internal/guard/client", []string{"internal/clock", "internal/guard"}, "the agent's side of the guard knows nothing of PostgreSQL"},
 	{"internal/postgres", nil, "knowledge without effects"},
@@ -51,6 +52,8 @@ var owners = []struct {
 	{"go.etcd.io/etcd/client/v3", []string{"internal/dcs/etcd", "internal/etcdadmin"}, "one place speaks to etcd"},
 	{"go.etcd.io/etcd/server/v3", []string{"demo/etcdtrio"}, "etcd's server costs every process that links it 7 MB (rulings 36)"},
 	{"github.com/jackc/pgx", []string{"internal/instance", "internal/query", "internal/writer", "internal/lab"}, "one place asks PostgreSQL; the measuring client of demo and lab is a client"},
+	{"github.com/google/nftables", []string{"internal/gate"}, "one place writes packet filter rules, in one table"},
+	{"github.com/mdlayher/netlink", []string{"internal/gate"}, "part of the above"},
 	{"go.yaml.in/yaml", []string{"internal/config"}, "YAML is read as PyYAML reads it, or not at all"},
 	{"github.com/prometheus/client_golang", []string{"agent/rest"}, "metrics are part of REST"},
 }

@@ -17,6 +17,7 @@ import (
 	"pgha/internal/config"
 	"pgha/internal/dcs"
 	"pgha/internal/dcs/etcd"
+	"pgha/internal/gate"
 	"pgha/internal/guard/client"
 	"pgha/internal/instance"
 	"pgha/internal/logging"
@@ -71,6 +72,7 @@ const (
 // Run is the daemon: it returns when the agent has ended, nil after a clean
 // shutdown. Errors are *ExitError.
 func Run(ctx context.Context, o Options) error {
+	kept := gate.KeepToSelf() // before anything is executed
 	local, err := config.LoadLocal(o.ConfigPath, o.Environ)
 	if err != nil {
 		return &ExitError{Code: exitConfig, Err: err}
@@ -94,6 +96,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer lock.Close()
 	a := &agent{options: o, log: log, output: output, notify: notify, epoch: uint64(clock.Now()), shields: newProtection(log)}
+	a.gate = newGateKeeper(local.Pgha.Gate, kept, a.shields, log)
 	err = a.run(ctx, local)
 	if found != nil && a.loop == nil {
 		// Refused before anything began: what was made for the lock goes again.
@@ -122,6 +125,7 @@ type agent struct {
 	rest     *rest.Server
 	recorder *rest.Recorder
 	shields  *protection
+	gate     *gateKeeper
 	notify   *notifier
 }
 
@@ -141,7 +145,7 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	sleep := newSleeper()
 	a.launcher = newLauncher(client.Options{StateDir: local.Pgha.StateDir, DataDir: local.PostgreSQL.DataDir,
 		Scope: local.Scope, Epoch: a.epoch, Stdout: os.Stdout, Stderr: os.Stderr, Log: a.log}, sleep.Wake)
-	inst, err := instance.New(instance.Options{Local: local, Launcher: a.launcher, Sweep: a.sweep, Clock: clock.System{}, Log: a.log})
+	inst, err := instance.New(instance.Options{Local: local, Launcher: a.launcher, Sweep: a.sweep, Own: a.gate.markOwn, Clock: clock.System{}, Log: a.log})
 	if err != nil {
 		return &ExitError{Code: exitConfig, Err: err}
 	}
@@ -186,6 +190,7 @@ func (a *agent) serve(life context.Context, local *config.Local) error {
 			a.log.Error("REST API", "err", err)
 		}
 	}()
+	a.gate.start(life, a.settings, a.inst)
 	partsDone := a.startParts(life)
 	a.notify.ready()
 	code := a.loop.Run(life)
@@ -237,6 +242,7 @@ func (a *agent) finish(_ <-chan struct{}) {
 	if a.loop.memory.StopFailed || !a.lastAlive() {
 		a.publishStopped(ctx)
 	}
+	a.gate.finish(ctx, a.lastAlive())
 	cctx, stop := context.WithTimeout(ctx, callbackGrace)
 	a.calls.finish(cctx)
 	stop()
@@ -278,6 +284,8 @@ func (a *agent) newMachine(life context.Context, local *config.Local, sleep *sle
 	m.announce = newAnnouncer(a.calls.call)
 	a.settings.reloaded = func() { m.announce.say(onReload, a.inst.Role()) }
 	a.launcher.onStruck(m.struck)
+	m.gate = a.gate
+	a.launcher.onStandby(a.gate.remove)
 	return m
 }
 
@@ -296,6 +304,7 @@ func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient *api.Cli
 			if v.Job == nil { // a job that starts PostgreSQL has chosen the role itself
 				a.settings.SetRole(v.Local.Role)
 			}
+			a.gate.members(v.Cluster, local.Name)
 			a.pub.publish(v, a.machine.observation())
 			a.backend.runSchedule(v)
 			a.notify.say(statusLine(v, local.Name, clock.Now()))

@@ -31,6 +31,7 @@ type machine struct {
 	marker   string // file that says "a bootstrap is under way"
 	settings *settings
 	announce *announcer
+	gate     *gateKeeper
 	// background is what jobs and tasks run under: the agent's life.
 	background context.Context
 
@@ -328,6 +329,7 @@ func (m *machine) Hold(ctx context.Context, until clock.Instant, ttl time.Durati
 		m.log.Error("extend the guard's deadline", "err", err)
 		m.noteEpoch(err)
 	}
+	m.gate.open(until, ttl)
 	if m.job() == nil {
 		os.Remove(m.marker) // usually absent
 		m.announce.hush(false)
@@ -350,6 +352,7 @@ func (m *machine) Unhold(ctx context.Context, paused bool) {
 	if err := m.launcher.unhold(ctx, paused); err != nil {
 		m.log.Warn("disarm the guard", "err", err)
 	}
+	m.gate.remove()
 }
 
 // observation is the last look, for what is published beyond decisions.

@@ -154,8 +154,8 @@ func (g *Gate) set(left time.Duration) (why string, err error) {
 		if !absent {
 			c.DelTable(g.table)
 		}
-		if !g.made && absent || g.moved {
-			why = "" // as expected
+		if !g.made || g.moved {
+			why = "" // it is news of nobody
 		}
 		if err := g.add(c, left); err != nil {
 			return err
