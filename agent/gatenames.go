@@ -70,7 +70,9 @@ func (n *gateNames) addresses() (all []netip.Addr) {
 		if a, err := netip.ParseAddr(h); err == nil {
 			all = append(all, a)
 		} else {
-			all = append(all, n.known[h]...)
+			for _, a := range n.known[h] {
+				all = append(all, a.Unmap())
+			}
 		}
 	}
 	return all
