@@ -247,8 +247,10 @@ func TestGateWithEverybodyFrozen(t *testing.T) {
 	})
 }
 
-// Agent, guard and undertaker are killed at once. A backend whose client
-// always has the next statement ready survives all three; the gate ends it.
+// Agent, guard and undertaker are killed at once. Whatever goes on of
+// PostgreSQL, nothing is acknowledged to this client after the lease, and it is
+// told. (This client waits for its answers, so its backend usually follows the
+// postmaster by itself, long before the gate shuts.)
 func TestGateWithEverybodyKilled(t *testing.T) {
 	gateStrike(t, func(t *testing.T, m *lab.Member, pids []int) {
 		for i := len(pids) - 1; i >= 0; i-- { // the undertaker first
