@@ -18,6 +18,7 @@ import (
 	"pgha/internal/config"
 	"pgha/internal/dcs"
 	"pgha/internal/dcs/etcd"
+	"pgha/internal/gate"
 	"pgha/internal/guard/client"
 	"pgha/internal/instance"
 	"pgha/internal/logging"
@@ -72,6 +73,7 @@ const (
 // Run is the daemon: it returns when the agent has ended, nil after a clean
 // shutdown. Errors are *ExitError.
 func Run(ctx context.Context, o Options) error {
+	kept := gate.KeepToSelf() // before anything is executed
 	before, environ, err := takeInherited(o.Environ)
 	if err != nil {
 		return &ExitError{Code: exitFailed, Err: err}
@@ -109,6 +111,7 @@ func Run(ctx context.Context, o Options) error {
 	a := &agent{options: o, log: log, output: output, notify: notify, epoch: uint64(clock.Now()), shields: newProtection(log),
 		lock: lock, inherited: before, heirlooms: map[string]func() int{}}
 	a.hand = newHandover(a)
+	a.gate = newGateKeeper(local.Pgha.Gate, kept, a.shields, log)
 	err = a.run(ctx, local)
 	if found != nil && a.loop == nil {
 		// Refused before anything began: what was made for the lock goes again.
@@ -138,6 +141,7 @@ type agent struct {
 	recorder *rest.Recorder
 	shields  *protection
 	watchdog *machineWatchdog
+	gate     *gateKeeper
 	notify   *notifier
 	hand     *handover
 	lock     *os.File // of the state directory
@@ -166,7 +170,7 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 		Scope: local.Scope, Epoch: a.epoch, Stdout: os.Stdout, Stderr: os.Stderr, Log: a.log}, sleep.Wake)
 	a.launcher.off, a.launcher.shields = !local.Pgha.Guard, a.shields
 	a.launcher.required = func() bool { return a.settings.Local().Watchdog.Mode == "required" }
-	inst, err := instance.New(instance.Options{Local: local, Launcher: a.launcher, Sweep: a.sweep, Clock: clock.System{}, Log: a.log})
+	inst, err := instance.New(instance.Options{Local: local, Launcher: a.launcher, Sweep: a.sweep, Own: a.gate.markOwn, Clock: clock.System{}, Log: a.log})
 	if err != nil {
 		return &ExitError{Code: exitConfig, Err: err}
 	}
@@ -224,6 +228,7 @@ func (a *agent) serve(life context.Context, local *config.Local) error {
 			a.log.Error("REST API", "err", err)
 		}
 	}()
+	a.gate.start(life, a.settings, a.inst)
 	partsDone := a.startParts(life)
 	a.notify.ready()
 	code := a.loop.Run(life)
@@ -276,6 +281,7 @@ func (a *agent) finish(_ <-chan struct{}) {
 		a.publishStopped(ctx)
 	}
 	a.watchdog.End(a.mayWrite())
+	a.gate.finish(ctx, a.lastAlive())
 	cctx, stop := context.WithTimeout(ctx, callbackGrace)
 	a.calls.finish(cctx)
 	stop()
@@ -324,6 +330,8 @@ func (a *agent) newMachine(life context.Context, local *config.Local, sleep *sle
 	m.announce = newAnnouncer(a.calls.call)
 	a.settings.reloaded = func() { m.announce.say(onReload, a.inst.Role()) }
 	a.launcher.onStruck(m.struck)
+	m.gate = a.gate
+	a.launcher.onStandby(a.gate.remove)
 	return m
 }
 
@@ -340,6 +348,7 @@ func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient, failsaf
 			if v.Job == nil { // a job that starts PostgreSQL has chosen the role itself
 				a.settings.SetRole(v.Local.Role)
 			}
+			a.gate.members(v.Cluster, local.Name)
 			a.pub.publish(v, a.machine.observation())
 			a.backend.runSchedule(v)
 			a.notify.say(statusLine(v, local.Name, clock.Now()))

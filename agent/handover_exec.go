@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pgha/internal/clock"
+	"pgha/internal/gate"
 )
 
 // exec replaces this program. It returns only when that failed, and then
@@ -47,6 +48,13 @@ func (h *handover) exec(next nextProgram, v View) error {
 	// configuration, and it is the program on disk. TERM and INT stay deadly:
 	// ignored, a stop would wait for its time-out.
 	defer ignoreAll(syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)()
+	// The gate's capability goes along on the thread that executes.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := gate.HandOn(); err != nil {
+		return fmt.Errorf("hand CAP_NET_ADMIN on: %w", err)
+	}
+	defer gate.KeepToSelf() // what has no effect the second time had one the first
 	return fmt.Errorf("execute %s: %w", next.Path, syscall.Exec(next.Path, os.Args, env))
 }
 

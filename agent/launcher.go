@@ -47,6 +47,8 @@ type launcher struct {
 	shields  *protection // nil in tests
 	exited   chan struct{}
 	struck   func() // a guard has ended PostgreSQL; may be nil
+	// standby is called when PostgreSQL was started as one; may be nil.
+	standby func()
 }
 
 var _ instance.Launcher = (*launcher)(nil)
@@ -89,9 +91,13 @@ func (l *launcher) Start(ctx context.Context, cmd instance.Command, primary bool
 	l.mu.Lock()
 	l.take(c)
 	l.pid, l.armed, l.beside = pid, primary && !until.IsZero(), false
+	standby := l.standby
 	renewed, ttl, behind := l.until, l.ttl, primary && l.until.After(until)
 	l.mu.Unlock()
 	l.describe(ctx, c)
+	if standby != nil && !primary {
+		standby()
+	}
 	if behind { // renewed while the guard was being started
 		if err := l.hold(ctx, renewed, ttl); err != nil {
 			l.log.Warn("extend the deadline of the guard just started; the next renewal does it", "err", err)

@@ -33,6 +33,7 @@ type machine struct {
 	announce *announcer
 	// safePoint is called when a stop has left no client that could write.
 	safePoint func()
+	gate      *gateKeeper
 	// background is what jobs and tasks run under: the agent's life.
 	background context.Context
 
@@ -332,6 +333,7 @@ func (m *machine) Hold(ctx context.Context, until clock.Instant, ttl time.Durati
 		m.log.Error("extend the guard's deadline", "err", err)
 		m.noteEpoch(err)
 	}
+	m.gate.open(until, ttl)
 	if m.job() == nil {
 		os.Remove(m.marker) // usually absent
 		m.announce.hush(false)
@@ -354,6 +356,7 @@ func (m *machine) Unhold(ctx context.Context, paused bool) {
 	if err := m.launcher.unhold(ctx, paused); err != nil {
 		m.log.Warn("disarm the guard", "err", err)
 	}
+	m.gate.remove()
 }
 
 // observation is the last look, for what is published beyond decisions.

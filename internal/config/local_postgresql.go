@@ -108,7 +108,7 @@ func (l *Local) buildPgha(n *Node) {
 	l.Pgha = Pgha{
 		StateDir:       n.text("state_dir"),
 		Guard:          n.boolean("guard", true),
-		Gate:           n.text("gate"),
+		Gate:           strings.ToLower(n.text("gate")),
 		Journal:        n.mapOf("journal"),
 		Health:         n.mapOf("health"),
 		Handover:       n.mapOf("handover"),
@@ -117,6 +117,11 @@ func (l *Local) buildPgha(n *Node) {
 	}
 	if b, isBool := n.Lookup("gate").Value().(bool); isBool {
 		l.Pgha.Gate, _ = gucText(b)
+	}
+	setDefault(&l.Pgha.Gate, "auto")
+	if g := l.Pgha.Gate; g != "auto" && g != "on" && g != "off" {
+		l.agentErrors = append(l.agentErrors, l.problem("pgha.gate",
+			fmt.Sprintf("%q is neither auto, on nor off", g), "write `gate: auto`, or remove it"))
 	}
 	dataDir := strings.TrimRight(l.PostgreSQL.DataDir, "/")
 	// The one that survives a reboot first: the note of a bootstrap that was

@@ -220,7 +220,9 @@ type Credentials struct {
 type Pgha struct {
 	StateDir string // default: systemd's, else <data_dir>.pgha; empty without data_dir
 	Guard    bool   // default true
-	Gate     string // as written; booleans read on and off
+	// Gate is auto (the default: a gate where this process may have one), on
+	// (the same, but doing without is shown) or off.
+	Gate string
 
 	// Sections whose readers are other packages; nil when absent.
 	Journal  map[string]any

@@ -41,7 +41,7 @@ var localKeys = []Key{
 	section("pgha", FromLocal, "pgha's own settings; Patroni ignores them",
 		text("state_dir", "<data_dir>.pgha", FromLocal, AtAgentRestart, "lock, guard socket, journal"),
 		typed(KindBool, "guard", "true", FromLocal, AtAgentRestart, "hold the lease deadline in a process of its own"),
-		typed(KindSwitch, "gate", "", FromLocal, AtReload, "let clients pass only while the lease lasts"),
+		typed(KindSwitch, "gate", "auto", FromLocal, AtReload, "clients pass only while the lease lasts (nftables): auto, on, off"),
 		typed(KindAny, "journal", "", FromLocal, AtReload, "decision records"),
 		typed(KindAny, "health", "", FromLocal, AtReload, "health probes"),
 		typed(KindAny, "handover", "", FromLocal, AtReload, ""),

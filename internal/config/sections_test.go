@@ -168,7 +168,7 @@ func TestDefaultsHold(t *testing.T) {
 		"watchdog.mode":                  l.Watchdog.Mode, "watchdog.device": l.Watchdog.Device, "watchdog.safety_margin": l.Watchdog.SafetyMargin, "watchdog.driver": l.Watchdog.Driver,
 		"tags.nofailover": l.Tags.NoFailover, "tags.failover_priority": l.Tags.FailoverPriority, "tags.nosync": l.Tags.NoSync,
 		"tags.sync_priority": l.Tags.SyncPriority, "tags.clonefrom": l.Tags.CloneFrom, "tags.noloadbalance": l.Tags.NoLoadBalance, "tags.nostream": l.Tags.NoStream,
-		"pgha.guard": l.Pgha.Guard, "postgresql.config_base_name": e.ConfigBaseName, "postgresql.database": e.Database,
+		"pgha.guard": l.Pgha.Guard, "pgha.gate": l.Pgha.Gate, "postgresql.config_base_name": e.ConfigBaseName, "postgresql.database": e.Database,
 		"postgresql.use_pg_rewind": e.UsePgRewind, "postgresql.use_unix_socket": e.UseUnixSocket, "postgresql.use_unix_socket_repl": e.UseUnixSocketRepl,
 		"postgresql.remove_data_directory_on_rewind_failure":     e.RemoveDataDirectoryOnRewindFailure,
 		"postgresql.remove_data_directory_on_diverged_timelines": e.RemoveDataDirectoryOnDivergedTL,

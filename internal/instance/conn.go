@@ -215,6 +215,7 @@ func (s *Server) connectLocal(ctx context.Context, app string) (*pgx.Conn, error
 	if err != nil {
 		return nil, err
 	}
+	s.markOwn(&cfg.Config)
 	c, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the local server at %s: %w", net.JoinHostPort(host, strconv.Itoa(port)), err)
@@ -239,6 +240,9 @@ func (s *Server) connectReplication(ctx context.Context, src Source) (*pgconn.Pg
 	if err != nil {
 		return nil, err
 	}
+	if src.Name == localName {
+		s.markOwn(&cfg.Config)
+	}
 	c, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s for replication: %w", src.label(), err)
@@ -246,11 +250,21 @@ func (s *Server) connectReplication(ctx context.Context, src Source) (*pgconn.Pg
 	return c, nil
 }
 
+// localName is the own server as a source.
+const localName = "the local server"
+
+// markOwn lets Options.Own see the sockets of a connection to the own server.
+func (s *Server) markOwn(cfg *pgconn.Config) {
+	if s.own != nil {
+		cfg.DialFunc = (&net.Dialer{Timeout: connectTimeout, Control: s.own}).DialContext
+	}
+}
+
 // localSource is the own server as a source, for replication commands.
 func (s *Server) localSource() Source {
 	_, eff, _ := s.values()
 	host, port := s.localHost(eff.UseUnixSocketRepl)
-	return Source{Name: "the local server", Host: host, Port: strconv.Itoa(port)}
+	return Source{Name: localName, Host: host, Port: strconv.Itoa(port)}
 }
 
 // connectSource opens an SQL connection to another member with the rewind

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"pgha/internal/clock"
@@ -32,6 +33,9 @@ type Options struct {
 	// Sweep, when set, ends whatever an earlier postmaster left running on
 	// the data directory. It runs before every start; its error prevents it.
 	Sweep func(ctx context.Context, dataDir string) error
+	// Own, when set, is called for every TCP socket to the own server, before
+	// it connects (net.Dialer.Control).
+	Own   func(network, address string, c syscall.RawConn) error
 	Clock clock.Clock
 	Log   *slog.Logger
 }
@@ -42,6 +46,7 @@ type Options struct {
 type Server struct {
 	launcher Launcher
 	sweep    func(context.Context, string) error
+	own      func(network, address string, c syscall.RawConn) error
 	clock    clock.Clock
 	log      *slog.Logger
 
@@ -88,7 +93,7 @@ func New(o Options) (*Server, error) {
 	if !filepath.IsAbs(o.Local.PostgreSQL.DataDir) {
 		return nil, fmt.Errorf("postgresql.data_dir %q: an absolute path is required", o.Local.PostgreSQL.DataDir)
 	}
-	s := &Server{launcher: o.Launcher, sweep: o.Sweep, clock: o.Clock, log: o.Log, local: o.Local}
+	s := &Server{launcher: o.Launcher, sweep: o.Sweep, own: o.Own, clock: o.Clock, log: o.Log, local: o.Local}
 	if s.clock == nil {
 		s.clock = clock.System{}
 	}
@@ -188,6 +193,13 @@ func (s *Server) RunningPort() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.address.port
+}
+
+// RunningListen is listen_addresses of the running server; empty: not known.
+func (s *Server) RunningListen() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listening
 }
 
 // values returns a consistent view of the configuration.

@@ -11,6 +11,8 @@ import (
 	"text/template"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pgha/internal/tlsconf/tlstest"
 )
 
@@ -51,6 +53,9 @@ type Options struct {
 	// PostgreSQL and Bootstrap return further lines of a member's own sections
 	// postgresql and bootstrap; nil for none.
 	PostgreSQL, Bootstrap func(*Member) []string
+	// Gate gives the agents CAP_NET_ADMIN on their hosts, so that they keep a
+	// gate before PostgreSQL's port.
+	Gate bool
 	// DataOn returns the directory that holds a member's data directory (a
 	// Disk); nil or "" for the host's own.
 	DataOn func(*Host) string
@@ -97,6 +102,10 @@ func (l *Lab) NewCluster(e *Etcd, o Options) *Cluster {
 		m := &Member{Host: l.Host(name), cluster: c, bin: bin, NoFailover: slices.Contains(o.NoFailover, name)}
 		if slices.Contains(o.Patroni, name) {
 			m.kind = Patroni
+		}
+		if o.Gate {
+			l.NeedNetwork()
+			m.caps = []uintptr{unix.CAP_NET_ADMIN}
 		}
 		m.dataRoot = m.Dir
 		if o.DataOn != nil {

@@ -51,6 +51,7 @@ type Host struct {
 	Dir string
 
 	lab    *Lab
+	caps   []uintptr // ambient capabilities of what is started here in the background
 	n      int
 	ns     string // path of the network namespace; empty: none
 	veth   string // bridge side
@@ -148,7 +149,7 @@ func (h *Host) Start(name string, argv ...string) *Proc {
 	defer log.Close()
 	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	h.lab.must(h.start(p.cmd))
+	h.lab.must(h.start(p.cmd, h.caps...))
 	p.Pid = p.cmd.Process.Pid
 	go func() {
 		p.err = waitRegistered(p.cmd)
@@ -192,7 +193,7 @@ func (h *Host) finish(ctx context.Context, cmd *exec.Cmd) (int, error) {
 }
 
 // start places cmd on this host: user, session, environment, cgroup, network.
-func (h *Host) start(cmd *exec.Cmd) error {
+func (h *Host) start(cmd *exec.Cmd, caps ...uintptr) error {
 	cmd.Dir = h.Dir
 	cmd.Env = []string{
 		"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME=" + h.Dir, "USER=" + h.lab.user.Username,
@@ -201,7 +202,7 @@ func (h *Host) start(cmd *exec.Cmd) error {
 	if level := os.Getenv("PATRONI_LOG_LEVEL"); level != "" { // to look closer at a failing story
 		cmd.Env = append(cmd.Env, "PATRONI_LOG_LEVEL="+level)
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: h.lab.cred}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: h.lab.cred, AmbientCaps: caps}
 	if h.cgroup != "" {
 		group, err := os.Open(h.cgroup + "/main")
 		if err != nil {
