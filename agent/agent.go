@@ -122,6 +122,7 @@ type agent struct {
 	rest     *rest.Server
 	recorder *rest.Recorder
 	shields  *protection
+	health   *health
 	notify   *notifier
 }
 
@@ -165,6 +166,8 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	a.machine = a.newMachine(life, local, sleep)
 	a.pub = newPublisher(inst, a.settings, clock.System{}, a.options.Version)
 	a.pub.log, a.pub.protection = a.output, a.shields
+	a.health = newHealth(inst, clock.System{}, a.log, sleep.Wake, a.healthRules, a.replacesData)
+	a.machine.health, a.pub.probes = a.health.facts, a.health.shown
 	a.recorder = newRecorder()
 	a.loop = a.newLoop(local, sleep, peerClient, until)
 	a.backend = &backend{publisher: a.pub, loop: a.loop, store: a.loop.Store, client: peerClient, reload: a.reload}
@@ -187,6 +190,7 @@ func (a *agent) serve(life context.Context, local *config.Local) error {
 		}
 	}()
 	partsDone := a.startParts(life)
+	go a.health.run(life) // ends with life; a probe that hangs in the kernel is left behind
 	a.notify.ready()
 	code := a.loop.Run(life)
 	a.notify.fine(endBound)

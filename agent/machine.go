@@ -44,6 +44,8 @@ type machine struct {
 	checkpoint checkpointTask
 	rewindFact rewindFact
 	restartTTL time.Duration // limit given with a restart request
+	// health is what the probes say; nil in tests.
+	health func() ha.Health
 }
 
 var _ Server = (*machine)(nil)
@@ -72,6 +74,9 @@ func (m *machine) Observe(ctx context.Context) ha.Local {
 		State: o.State, StateSince: o.StateSince, Role: o.Role,
 		InRecovery: !o.Primary(), RecoverySignal: o.RecoveryFiles, StreamedAt: streamedAt,
 		StartTimeout: m.restartTTL,
+	}
+	if m.health != nil {
+		l.Health = m.health()
 	}
 	if r := o.Row; r != nil {
 		l.Queried, l.Timeline, l.Location, l.Streaming = true, r.Timeline, r.Position(), r.Streaming

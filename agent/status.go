@@ -26,6 +26,8 @@ type publisher struct {
 	failsafe map[string]string
 	// protection is shown as it is at the moment; nil in tests.
 	protection *protection
+	// probes are shown as they are at the moment; nil in tests.
+	probes func() []rest.Probe
 	// log is where the agent's records go; nil in tests.
 	log *logging.Output
 
@@ -85,6 +87,9 @@ func (p *publisher) compose(v View, state postgres.State, role postgres.Role, se
 	s.PendingRestart, s.PendingRestartReason = pendingOf(p.inst.Pending())
 	if p.protection != nil {
 		s.Protection = p.protection.shown()
+	}
+	if p.probes != nil {
+		s.Probes = p.probes()
 	}
 	if p.log != nil {
 		s.LogQueue, s.LogLost = p.log.Queued(), int(p.log.Lost())

@@ -96,6 +96,8 @@ type (
 	AskPeers struct {
 		Members []dcs.Member
 		Slow    string
+		// Within limits the question below its usual 2 s; zero: that.
+		Within time.Duration
 	}
 	// Follow makes a running standby stream from Source; nil: from nobody.
 	Follow struct{ Source *dcs.Member }

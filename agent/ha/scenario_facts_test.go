@@ -25,6 +25,7 @@ import (
 //	         remove-on-diverged remove-on-rewind-failure unsupported
 //	tags     nofailover nostream replicatefrom= priority=
 //	peer b   lsn= tl= primary nofailover watchdog-failed priority= patroni silent down cut (does not stream)
+//	health   well | connect|data_write|wal_write failures=3 for=10s hanging | crowded | stay (the last three of any)
 //	try      renew= acquire= release= handover= failover= initialize= register= config= (done, refused, failed)
 //	         follow=same|changed|restart|failed examine=same|diverged|undecided|split upstream=dead|primary|fed|unclear
 //	reload   as cluster, or: silent
@@ -75,6 +76,8 @@ func (s *story) fact(words []string) error {
 		return each(args, s.setSetting)
 	case "tags":
 		return each(args, s.setTag)
+	case "health":
+		return s.setHealth(args)
 	case "peer":
 		return s.setPeer(args)
 	case "try":
@@ -230,6 +233,8 @@ func (s *story) setPeer(args []string) error {
 			p.NoFailover = true
 		case "watchdog-failed":
 			p.WatchdogFailed = true
+		case "unwell":
+			p.Unwell = "data_write: no space left on device"
 		case "patroni":
 			p.Pgha = false
 		case "lsn":

@@ -1,10 +1,15 @@
 package instance
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
+
+	"pgha/internal/postgres"
 )
 
 // probeName begins with PostgreSQL's prefix of temporary files: base backups,
@@ -89,4 +94,26 @@ func writeVerdict(err error) ProbeResult {
 		}
 	}
 	return ProbeResult{Why: err.Error()}
+}
+
+// ControlDataWithin is ControlData that comes back in time on a disk that
+// hangs: the program that reads it is then left behind.
+func (s *Server) ControlDataWithin(ctx context.Context, d time.Duration) (postgres.ControlData, error) {
+	type answer struct {
+		data postgres.ControlData
+		err  error
+	}
+	come := make(chan answer, 1)
+	wctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	go func() { // ends with pg_controldata, which a dead disk may hold for good
+		data, err := s.ControlData(wctx)
+		come <- answer{data, err}
+	}()
+	select {
+	case a := <-come:
+		return a.data, a.err
+	case <-wctx.Done():
+		return postgres.ControlData{}, fmt.Errorf("read pg_control: the disk does not answer: %w", wctx.Err())
+	}
 }
