@@ -276,6 +276,7 @@ func (a *agent) newMachine(life context.Context, local *config.Local, sleep *sle
 		dataDir: local.PostgreSQL.DataDir, marker: filepath.Join(local.Pgha.StateDir, "bootstrap.unfinished"),
 		settings: a.settings,
 	}
+	m.markerLook, m.backupLabel = &fileLook{path: m.marker}, &fileLook{path: filepath.Join(m.dataDir, "backup_label")}
 	m.jobRunner = jobRunner{log: a.log, clock: clock.System{}, wake: sleep.Wake}
 	a.calls = &callbacks{run: a.inst.RunCallback, scope: local.Scope, log: a.log,
 		command: func(c callback) string { return a.settings.Effective().Callbacks[string(c)] }}
