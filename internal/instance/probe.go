@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"pgha/internal/postgres"
 )
 
 // The health probes (rulings 21): a fresh connection, and in probewrite.go the
@@ -65,6 +67,10 @@ func (s *Server) ProbeConnect(ctx context.Context) ProbeResult {
 	}
 	_, eff, _ := s.values()
 	r := s.probeAt(ctx, eff.UseUnixSocket)
+	if st, _ := s.State(); r.Verdict == ProbeFailed && st != postgres.StateRunning {
+		r.Verdict = ProbeUnknown // it need not listen yet, or not any more
+		return r
+	}
 	if r.Verdict != ProbeFailed || ctx.Err() != nil {
 		return r
 	}

@@ -32,8 +32,16 @@ func (s *Server) ProbeData() ProbeResult { return probeWrite(filepath.Join(s.dat
 
 // ProbeWAL is ProbeData for pg_wal, wherever it really is.
 func (s *Server) ProbeWAL() ProbeResult {
-	return probeWrite(filepath.Join(s.dataDir(), "pg_wal"))
+	r := probeWrite(filepath.Join(s.dataDir(), "pg_wal"))
+	if r.Verdict == ProbeOK && r.Free < walSegment {
+		r.Why = fmt.Sprintf("only %d MB are free, less than a WAL segment", r.Free>>20)
+	}
+	return r
 }
+
+// walSegment is the usual size of a WAL segment, in bytes: with less room than
+// that the next new one does not fit.
+const walSegment = 16 << 20
 
 func probeWrite(link string) ProbeResult {
 	dir, err := filepath.EvalSymlinks(link)

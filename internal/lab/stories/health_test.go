@@ -173,7 +173,7 @@ func TestWALDiskFull(t *testing.T) {
 	disks := map[string]*lab.Disk{}
 	c := healthyCluster(t, l, lab.Options{Bootstrap: func(m *lab.Member) []string {
 		if disks[m.Name] == nil {
-			disks[m.Name] = m.Host.Disk("wal", 96)
+			disks[m.Name] = m.Host.Disk("wal", 192)
 		}
 		return []string{"  - waldir: " + filepath.Join(disks[m.Name].Path, "pg_wal")}
 	}})
