@@ -58,10 +58,6 @@ func (j *job) awaitEnd(sv *server, mode ha.StopMode, down func() bool) {
 		}
 		sv.after(m.s.dur(time.Millisecond, 20*time.Millisecond), func() { sv.exit("immediate stop") })
 	}
-	if m.s.opt.Plant == PlantSleepingPrimary && sv.frozen {
-		m.s.after(m.s.dur(0, 3*time.Second), sv.thaw)
-		return
-	}
 	if within() {
 		return
 	}

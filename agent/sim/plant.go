@@ -23,7 +23,6 @@ const (
 	PlantUnknownIsDone   Plant = "unknown outcome taken for success"
 	PlantRaceBlind       Plant = "race ignores positions"
 	PlantHalfRewind      Plant = "half rewound data are started"
-	PlantSleepingPrimary Plant = "key released while a frozen PostgreSQL can wake up"
 )
 
 // symptoms are what each plant must show as: parts of a broken invariant's text.
@@ -39,7 +38,6 @@ var symptoms = map[Plant][]string{
 	PlantUnknownIsDone:   {"accept"},
 	PlantRaceBlind:       {"had when it answered"},
 	PlantHalfRewind:      {"half rewound"},
-	PlantSleepingPrimary: {"accept"},
 }
 
 // Plants are all of them, in order.
