@@ -142,6 +142,7 @@ type agent struct {
 	shields  *protection
 	watchdog *machineWatchdog
 	gate     *gateKeeper
+	health   *health
 	notify   *notifier
 	hand     *handover
 	lock     *os.File // of the state directory
@@ -199,6 +200,8 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	a.machine = a.newMachine(life, local, sleep)
 	a.pub = newPublisher(inst, a.settings, clock.System{}, a.options.Version)
 	a.pub.log, a.pub.protection, a.pub.watchdog = a.output, a.shields, a.watchdog
+	a.health = newHealth(inst, clock.System{}, a.log, sleep.Wake, a.healthRules, a.replacesData)
+	a.machine.health, a.pub.probes = a.health.facts, a.health.shown
 	a.inheritStatus()
 	a.recorder = newRecorder()
 	a.loop = a.newLoop(local, sleep, peerClient, failsafeClient, a.inherited.leaderUntil(until))
@@ -230,6 +233,7 @@ func (a *agent) serve(life context.Context, local *config.Local) error {
 	}()
 	a.gate.start(life, a.settings, a.inst)
 	partsDone := a.startParts(life)
+	go a.health.run(life) // ends with life; a probe that hangs in the kernel is left behind
 	a.notify.ready()
 	code := a.loop.Run(life)
 	a.notify.fine(endBound)
@@ -324,6 +328,7 @@ func (a *agent) newMachine(life context.Context, local *config.Local, sleep *sle
 		dataDir: local.PostgreSQL.DataDir, marker: filepath.Join(local.Pgha.StateDir, "bootstrap.unfinished"),
 		settings: a.settings, safePoint: a.watchdog.Safe,
 	}
+	m.markerLook, m.backupLabel = &fileLook{path: m.marker}, &fileLook{path: filepath.Join(m.dataDir, "backup_label")}
 	m.jobRunner = jobRunner{log: a.log, clock: clock.System{}, wake: sleep.Wake}
 	a.calls = &callbacks{run: a.inst.RunCallback, scope: local.Scope, log: a.log,
 		command: func(c callback) string { return a.settings.Effective().Callbacks[string(c)] }}

@@ -42,7 +42,7 @@ const (
 
 // knownDemotions are the reasons that a step-down can begin for.
 var knownDemotions = []ha.Code{ha.SwitchoverDemoting, ha.DemotedRenewFailed, ha.DemotedNoLock, ha.DemotedNoDCS, ha.DemotedAfterLosing,
-	ha.DemotedNotHealthiest, ha.NotAllowedPrimary, ha.CrashFailover, ha.StartingLostLock, ha.StartingTimeout}
+	ha.DemotedNotHealthiest, ha.NotAllowedPrimary, ha.CrashFailover, ha.StartingLostLock, ha.StartingTimeout, ha.DemotedUnwell}
 
 // changes watches the loop's passes and counts changes of leadership and how
 // long their phases took. It is the production Meter; only the loop calls it.

@@ -284,7 +284,11 @@ func (l *Loop) finalStatus(in *ha.Input, optime dcs.LSN) []dcs.Write {
 }
 
 func (l *Loop) ask(parent context.Context, a ha.AskPeers) []ha.Peer {
-	ctx, cancel := l.bounded(parent, peerBound)
+	bound := peerBound
+	if a.Within > 0 {
+		bound = min(bound, a.Within)
+	}
+	ctx, cancel := l.bounded(parent, bound)
 	defer cancel()
 	answers := l.Peers.Ask(ctx, a.Members, a.Slow)
 	if answers == nil {

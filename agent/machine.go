@@ -47,6 +47,10 @@ type machine struct {
 	checkpoint checkpointTask
 	rewindFact rewindFact
 	restartTTL time.Duration // limit given with a restart request
+	// markerLook and backupLabel look at files without waiting for the disk.
+	markerLook, backupLabel *fileLook
+	// health is what the probes say; nil in tests.
+	health func() ha.Health
 }
 
 var _ Server = (*machine)(nil)
@@ -76,6 +80,9 @@ func (m *machine) Observe(ctx context.Context) ha.Local {
 		InRecovery: !o.Primary(), RecoverySignal: o.RecoveryFiles, StreamedAt: streamedAt,
 		StartTimeout: m.restartTTL,
 	}
+	if m.health != nil {
+		l.Health = m.health()
+	}
 	if r := o.Row; r != nil {
 		l.Queried, l.Timeline, l.Location, l.Streaming = true, r.Timeline, r.Position(), r.Streaming
 		l.Slots = physicalSlots(r)
@@ -91,11 +98,13 @@ func (m *machine) Observe(ctx context.Context) ha.Local {
 		l.Control, l.CheckpointLSN = ha.ControlState(c.State), c.CheckpointLSN
 	}
 	l.HalfRewound, l.Unfenced = o.HalfRewound, m.launcher.unfenced()
+	if o.DataDir == instance.DataDirUnknown {
+		return l // the disk does not answer: nothing below would either
+	}
 	if v, err := m.inst.Version(ctx); err == nil {
 		l.MajorVersion = v.Major()
 	}
-	_, err := os.Stat(filepath.Join(m.dataDir, "backup_label"))
-	l.BackupLabel = err == nil
+	l.BackupLabel = m.backupLabel.there()
 	l.RewindUsable, l.RewindUnusable = m.rewindUsable(ctx)
 	return l
 }
@@ -120,7 +129,7 @@ func (m *machine) unblockReplay(ctx context.Context) {
 
 // data says what the data directory is good for.
 func (m *machine) data(o instance.Observation) ha.DataDir {
-	if _, err := os.Stat(m.marker); err == nil && m.job() == nil {
+	if m.markerLook.there() && m.job() == nil {
 		return ha.DataHalfBootstrapped
 	}
 	switch o.DataDir {
@@ -335,7 +344,9 @@ func (m *machine) Hold(ctx context.Context, until clock.Instant, ttl time.Durati
 	}
 	m.gate.open(until, ttl)
 	if m.job() == nil {
-		os.Remove(m.marker) // usually absent
+		if m.markerLook.there() { // an unlink waits for a disk that hangs, even of nothing
+			os.Remove(m.marker)
+		}
 		m.announce.hush(false)
 		m.announceSeen(m.observation())
 	}

@@ -50,8 +50,13 @@ func (p *peers) peer(a api.PeerStatus) ha.Peer {
 		return ha.Peer{Name: a.Name, Fault: a.Err.Error()}
 	}
 	p.sayOnce(a)
+	unwell := ""
+	if a.Pgha != nil {
+		unwell = a.Pgha.Unwell
+	}
 	return ha.Peer{
-		Name: a.Name, Answered: true, Running: a.State == "running",
+		Unwell: unwell,
+		Name:   a.Name, Answered: true, Running: a.State == "running",
 		Streaming: a.ReplicationState == "streaming",
 		Primary:   a.Role.IsPrimary(), Location: a.Location, Timeline: a.Timeline,
 		NoFailover: a.NoFailover(), Priority: a.FailoverPriority(),

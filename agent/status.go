@@ -29,6 +29,8 @@ type publisher struct {
 	// protection is shown as it is at the moment; nil in tests.
 	protection *protection
 	watchdog   *machineWatchdog // nil in tests
+	// probes are shown as they are at the moment; nil in tests.
+	probes func() []rest.Probe
 	// log is where the agent's records go; nil in tests.
 	log *logging.Output
 
@@ -89,7 +91,10 @@ func (p *publisher) compose(v View, state postgres.State, role postgres.Role, se
 		s.Protection = p.protection.shown()
 	}
 	if p.watchdog != nil {
-		s.WatchdogFailed = p.watchdog.failed.Load()
+		s.WatchdogFailed = s.WatchdogFailed || p.watchdog.failed.Load()
+	}
+	if p.probes != nil {
+		s.Probes = p.probes()
 	}
 	if p.log != nil {
 		s.LogQueue, s.LogLost = p.log.Queued(), int(p.log.Lost())

@@ -207,9 +207,13 @@ func (m *machine) stopServer(ctx context.Context, spec ha.JobSpec, p *jobProgres
 	})
 }
 
+// checkpointWait bounds the look at pg_control after a stop: a disk that hangs
+// would keep the leader key from being given up.
+const checkpointWait = 5 * time.Second
+
 // shutdownCheckpoint is where the log of a cleanly stopped server ends.
 func (m *machine) shutdownCheckpoint(ctx context.Context) postgres.LSN {
-	c, err := m.inst.ControlData(ctx)
+	c, err := m.inst.ControlDataWithin(ctx, checkpointWait)
 	if err != nil || c.State != postgres.ClusterShutDown {
 		return 0
 	}

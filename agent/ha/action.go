@@ -99,6 +99,8 @@ type (
 	AskPeers struct {
 		Members []dcs.Member
 		Slow    string
+		// Within limits the question below its usual 2 s; zero: that.
+		Within time.Duration
 	}
 	// AskFailsafe asks members, all of them in parallel, to leave leading to
 	// this primary for a ttl (POST /failsafe).

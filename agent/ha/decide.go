@@ -109,7 +109,7 @@ func remember(in Input) Memory {
 		}
 		m.Paused = in.Settings.Pause
 	}
-	m = rememberExamined(in, m)
+	m = rememberHealth(in, rememberExamined(in, m))
 	if in.Finished != nil {
 		m = absorb(in, m, *in.Finished)
 	}

@@ -43,7 +43,9 @@ func demote(in Input, mode DemotionMode, r Reason) Decision {
 	case DemoteGraceful:
 		spec.Name, spec.Checkpoint = requestName(in.Cluster.Failover)+": demote", true
 	case DemoteImmediate, DemoteImmediateNoLock:
-		spec.Mode = StopImmediate
+		spec.Mode, spec.StopTimeout = StopImmediate, immediatePatience
+	case DemoteUnwell:
+		spec.Mode, spec.StopTimeout = unwellStop(in)
 	}
 	return startJob(in, spec, r).saying(Line{Info, "Demoting self (" + string(mode) + ")"})
 }
@@ -91,9 +93,9 @@ func demoting(in Input) Decision {
 		if in.holder() && !d.Released && in.Cluster != nil {
 			return giveUpKey(in, d, d.Checkpoint, in.Now.Sub(d.Down) >= lastAsk)
 		}
-	case DemoteImmediate:
+	case DemoteImmediate, DemoteUnwell:
 		if in.holder() && !d.Released && in.Tried.Release == NotTried {
-			return do(in, ReleaseLeader{}, "stopped").saying(Line{Info, "Leader key released"})
+			return do(in, ReleaseLeader{Optime: d.Checkpoint}, "stopped").saying(Line{Info, "Leader key released"})
 		}
 	}
 	return demoted(in, d)
@@ -195,6 +197,9 @@ func demoted(in Input, d Demotion) Decision {
 	}
 	if in.Cluster == nil {
 		return rest(in, Reason{Code: NoDCS})
+	}
+	if d, ok := awaitDisk(in); ok {
+		return d
 	}
 	return restartAsStandby(in, false)
 }

@@ -78,6 +78,8 @@ func unwell(in Input, instead string) string {
 	case in.Memory.Rewind == RewindNeed && !in.Local.RewindUsable:
 		return "history differs from the leader's (" + in.Memory.RewindWhy + ") and pg_rewind cannot be used: " +
 			in.Local.RewindUnusable + "; re-clone it with `pgha ctl reinit`"
+	case ailing(in) != "":
+		return ailing(in)
 	case instead != "":
 		return "replicating from the leader: " + instead
 	}

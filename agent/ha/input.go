@@ -134,6 +134,9 @@ type Local struct {
 	// HistoryFile holds the entries of the running timeline's history file; nil unless primary.
 	HistoryFile []postgres.HistoryEntry
 
+	// Health is what the probes say.
+	Health Health
+
 	// Control is pg_control's story of a stopped server.
 	Control ControlState
 	// ControlTimeline and CheckpointLSN belong to it.
@@ -195,6 +198,8 @@ type Peer struct {
 	NoFailover     bool
 	Priority       int
 	WatchdogFailed bool
+	// Unwell is a failing health probe of its own, in its words; empty: none.
+	Unwell string
 	// Pgha: it is a pgha member (key hand-over is possible).
 	Pgha bool
 	// Fault says why Answered is false.

@@ -19,7 +19,12 @@ func leading(in Input) Decision {
 	if ok {
 		return d
 	}
-	return enforcePrimary(in).saying(d.Says...)
+	if in.Local.Primary() {
+		if unwell, ok := unwellHolder(in); ok {
+			return unwell.saying(d.Says...)
+		}
+	}
+	return enforcePrimary(in).worried(in).saying(d.Says...)
 }
 
 // enforcePrimary makes the holder a primary, and is content when it is one.

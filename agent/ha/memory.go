@@ -89,6 +89,12 @@ type Memory struct {
 	SlotSeen map[string]clock.Instant
 	// SlotClash is what was last said of members that share a slot name.
 	SlotClash string
+	// WALAt is how far the own log was flushed when last looked at as a
+	// primary, WALMoved when that was last seen to change.
+	WALAt    postgres.LSN
+	WALMoved clock.Instant
+	// WorrySaid is when the log last said what the probes find; zero: not yet.
+	WorrySaid clock.Instant
 	// StopFailed: PostgreSQL could not be stopped for a shutdown.
 	StopFailed bool
 }
@@ -120,6 +126,7 @@ const (
 	DemoteGraceful        DemotionMode = "graceful"         // switchover: checkpoint, fast stop, hand over
 	DemoteImmediate       DemotionMode = "immediate"        // crash, timeouts: immediate stop, release
 	DemoteImmediateNoLock DemotionMode = "immediate-nolock" // lock lost: immediate stop
+	DemoteUnwell          DemotionMode = "unwell"           // cannot serve writes: fast stop within bounds, release
 )
 
 // Demotion is a step-down under way.

@@ -11,6 +11,14 @@ func notRunning(in Input) Decision {
 	if in.Settings.Pause {
 		return pausedNotRunning(in)
 	}
+	if d, ok := awaitDisk(in); ok {
+		return d
+	}
+	if holder {
+		if d, ok := unwellHolder(in); ok {
+			return d
+		}
+	}
 	m := in.Memory
 	if m.PromoteFailed && holder && in.Tried.Release == NotTried {
 		// The promotion ended the server: let one that can have the key.
@@ -25,7 +33,7 @@ func notRunning(in Input) Decision {
 			return restFor(in, left, Reason{Code: RetryLater, Detail: "this member's history left the leader's; next attempt to mend it follows"}).
 				noting("history differs from the leader's, and mending it failed: " + m.RewindWhy)
 		}
-		return restFor(in, left, Reason{Code: StartFailed}).noting("PostgreSQL does not start; see the log")
+		return restFor(in, left, Reason{Code: StartFailed}).noting(explained(in, "PostgreSQL does not start; see the log"))
 	}
 	if holder && m.Rewind != RewindFailed {
 		if d, ok := restartInPlace(in); ok {
@@ -52,7 +60,7 @@ func afterFailedStart(in Input, holder bool) Decision {
 	if in.Now.Before(in.Memory.RetryAfter) {
 		d.Action = Rest{Again: in.Memory.RetryAfter.Sub(in.Now)}
 	}
-	return d.noting("PostgreSQL does not start; see the log")
+	return d.noting(explained(in, "PostgreSQL does not start; see the log"))
 }
 
 // restartInPlace is the holder's crash (5.1): the same server again as

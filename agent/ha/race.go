@@ -65,12 +65,12 @@ func eligible(in Input) verdict {
 		}
 		// The leader it is away from is not compared with, but if it still is a
 		// primary it is obeyed like any other.
-		return undiverged(in, others(in, f.Leader), healthiest(in, others(in, ""), f.Leader, false))
+		return sound(in, others(in, f.Leader), undiverged(in, others(in, f.Leader), healthiest(in, others(in, ""), f.Leader, false)))
 	case !inSync(in):
 		// Rulings 11: a /sync that is there is obeyed, whoever wrote it.
 		return no(notInSync(in))
 	}
-	return undiverged(in, others(in, ""), healthiest(in, others(in, ""), "", true))
+	return sound(in, others(in, ""), undiverged(in, others(in, ""), healthiest(in, others(in, ""), "", true)))
 }
 
 // undiverged lets a member whose log is known to have left the cluster's

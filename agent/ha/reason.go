@@ -85,6 +85,8 @@ const (
 	CrashRecovering       Code = "crash_recovering"
 	Changing              Code = "changing_source"
 	// pgha's own.
+	DemotedUnwell     Code = "demoted_cannot_serve_writes"
+	AwaitingDisk      Code = "awaiting_disk"
 	WaitingCheckpoint Code = "waiting_leader_checkpoint"
 	WaitingLeader     Code = "waiting_leader_promotion"
 	WaitingNewLeader  Code = "waiting_new_leader"
@@ -230,6 +232,10 @@ func (r Reason) String() string {
 		return fmt.Sprintf("another agent named '%s' is running and writes this member's key; this one ends: give one of them another name", r.Member)
 	case WaitingCheckpoint:
 		return fmt.Sprintf("Waiting for checkpoint on %s before rewind", r.Member)
+	case DemotedUnwell:
+		return fmt.Sprintf("demoting self because PostgreSQL here cannot serve writes and %s can take over: %s", r.Member, r.Detail)
+	case AwaitingDisk:
+		return "not starting PostgreSQL until its disk can be written: " + r.Detail
 	case WaitingLeader:
 		return fmt.Sprintf("waiting for the leader (%s) to run as primary before comparing histories", r.Member)
 	case WaitingNewLeader:

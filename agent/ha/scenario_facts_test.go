@@ -28,6 +28,7 @@ import (
 //	agree    b=yes|no|silent c=yes@0/5 (answers to POST /failsafe)
 //	promise  b heard=-5s until=25s slots=a:0/5 mixed (agreed with b); promise -
 //	born     -5s (when this agent began)
+//	health   well | connect|data_write|wal_write failures=3 for=10s hanging | crowded | stay (the last three of any)
 //	try      renew= acquire= release= handover= failover= initialize= register= config= (done, refused, failed)
 //	         follow=same|changed|restart|failed examine=same|diverged|undecided|split upstream=dead|idle|primary|fed|unclear
 //	reload   as cluster, or: silent
@@ -81,6 +82,8 @@ func (s *story) fact(words []string) error {
 		return each(args, s.setSetting)
 	case "tags":
 		return each(args, s.setTag)
+	case "health":
+		return s.setHealth(args)
 	case "peer":
 		return s.setPeer(args)
 	case "try":
@@ -256,6 +259,8 @@ func (s *story) setPeer(args []string) error {
 			p.NoFailover = true
 		case "watchdog-failed":
 			p.WatchdogFailed = true
+		case "unwell":
+			p.Unwell = "data_write: no space left on device"
 		case "patroni":
 			p.Pgha = false
 		case "lsn":

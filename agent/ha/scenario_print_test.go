@@ -124,6 +124,9 @@ func describeJob(j JobSpec) string {
 	switch j.Kind {
 	case JobStop:
 		out += " " + string(j.Mode)
+		if j.StopTimeout != 0 {
+			out += " within " + j.StopTimeout.String()
+		}
 		if j.Checkpoint {
 			out += " with checkpoint"
 		}

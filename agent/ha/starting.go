@@ -19,6 +19,9 @@ func startingAsHolder(in Input) Decision {
 	if d, ok := manualFailover(in); ok {
 		return d
 	}
+	if d, ok := unwellHolder(in); ok {
+		return d
+	}
 	limit := in.Settings.PrimaryStartTimeout
 	if in.Local.StartTimeout != 0 {
 		limit = in.Local.StartTimeout

@@ -56,6 +56,9 @@ func statusDocument(s *Status, now clock.Instant) *api.Object {
 		if len(s.Protection) > 0 {
 			own.Set("protection", protectionObject(s.Protection))
 		}
+		if len(s.Probes) > 0 {
+			own.Set("health", healthObject(s.Probes))
+		}
 		o.Set("pgha", own)
 	}
 	return o

@@ -34,6 +34,7 @@ func documented(t *testing.T) map[string][2]string {
 func TestMetricsTable(t *testing.T) {
 	standby := replica(well().status.At)
 	standby.Tags = map[string]any{"dc": "south"}
+	standby.Probes = someProbes
 	standby.Server.Slots = []Slot{{Name: "db3", Type: "physical", Restart: 1}}
 	s, url := start(t, &testAgent{status: standby}, ownEverything)
 	s.ends.until = map[string]time.Time{"/etc/x.crt": standby.DCSLastSeen}

@@ -83,6 +83,7 @@ func (c *ownCollector) Collect(out chan<- prometheus.Metric) {
 	if c.own.Live != nil {
 		live(k, c.own.Live(), now)
 	}
+	probes(k, s.Probes)
 	replication(k, s, c.clock.Wall())
 	for file, end := range c.certificates.ends() {
 		k.gauge("pgha_certificate_not_after_seconds", "When the first certificate of the file ends, unix time.", epoch(end), "file", file)

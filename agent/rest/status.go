@@ -74,6 +74,8 @@ type Status struct {
 	// Protection is the state of each part that fences this member, by name,
 	// e.g. guard: "parent", gate: "no: not permitted"; nil: not known yet.
 	Protection map[string]string
+	// Probes are the health probes, in a fixed order; nil: not known.
+	Probes []Probe
 	// LogQueue is the number of log records waiting; LogLost of those dropped.
 	LogQueue, LogLost int
 }

@@ -21,6 +21,7 @@ type control struct {
 	timeout    time.Duration
 	job        *ha.Job
 	finished   *ha.JobResult
+	probing    probing
 }
 
 // newControl attaches to what is there.
@@ -94,7 +95,7 @@ func (c *control) Observe(ctx context.Context) ha.Local {
 			c.streamedAt = m.clock.Now()
 		}
 	}
-	l.StreamedAt = c.streamedAt
+	l.StreamedAt, l.Health = c.streamedAt, c.health(sv)
 	if m.s.opt.Plant == PlantPromotionForgotten && l.Role == postgres.RolePromoted {
 		l.Role = postgres.RoleReplica
 	}

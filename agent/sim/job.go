@@ -285,7 +285,7 @@ func (j *job) stop(mode ha.StopMode) {
 	} else {
 		sv.run(sv.stopFast)
 	}
-	j.p.poll(5*time.Millisecond, 0, func() bool {
+	j.awaitEnd(sv, mode, func() bool {
 		if sv.shutDown && sv.primary && j.spec.Kind == ha.JobStop && j.c.job.Phase == ha.PhaseRunning {
 			j.reach(ha.PhaseShutDown, j.d.location()-recordLen)
 		}

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 
 	"pgha/internal/config"
 	"pgha/internal/postgres"
@@ -62,6 +65,8 @@ type PeerPgha struct {
 	// LeaseHeld says whether the member held the leader key, with time left,
 	// when it answered.
 	LeaseHeld bool `json:"lease_held"`
+	// Unwell names a failing health probe and its reason; empty: none fails.
+	Unwell string `json:"-"`
 }
 
 // Reachable says whether the answer may count in a race or a switchover.
@@ -125,9 +130,20 @@ func ParsePeer(body []byte) (PeerStatus, error) {
 		p.PatroniVersion = text(patroni["version"])
 	}
 	if own, ok := doc["pgha"].(map[string]any); ok {
-		p.Pgha = &PeerPgha{Version: text(own["version"]), LeaseHeld: truth(own["lease_held"])}
+		p.Pgha = &PeerPgha{Version: text(own["version"]), LeaseHeld: truth(own["lease_held"]), Unwell: unwell(own["health"])}
 	}
 	return p, nil
+}
+
+// unwell is the first failing probe of the object pgha.health, by name.
+func unwell(health any) string {
+	probes, _ := health.(map[string]any)
+	for _, name := range slices.Sorted(maps.Keys(probes)) {
+		if p, ok := probes[name].(map[string]any); ok && text(p["state"]) == "failing" {
+			return strings.TrimSuffix(name+": "+text(p["reason"]), ": ")
+		}
+	}
+	return ""
 }
 
 func text(v any) string { s, _ := v.(string); return s }

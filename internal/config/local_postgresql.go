@@ -5,6 +5,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 const defaultPostgreSQLPort = 5432
@@ -103,6 +104,16 @@ func credentialsOf(n *Node) Credentials {
 	return c
 }
 
+// healthOf reads pgha.health. An interval below a second is one second.
+func healthOf(n *Node) Health {
+	h := Health{Connect: n.boolean("connect", true), DataWrite: n.boolean("data_write", true),
+		WALWrite: n.boolean("wal_write", true), Failover: n.boolean("failover", true)}
+	if v := n.Lookup("interval"); !v.IsNull() {
+		h.Interval = time.Duration(max(1, n.integer("interval", 0))) * time.Second
+	}
+	return h
+}
+
 // buildPgha fills pgha's own section.
 func (l *Local) buildPgha(n *Node) {
 	l.Pgha = Pgha{
@@ -110,7 +121,7 @@ func (l *Local) buildPgha(n *Node) {
 		Guard:          n.boolean("guard", true),
 		Gate:           strings.ToLower(n.text("gate")),
 		Journal:        n.mapOf("journal"),
-		Health:         n.mapOf("health"),
+		Health:         healthOf(n.Lookup("health")),
 		Handover:       n.mapOf("handover"),
 		UpgradeCommand: n.Lookup("upgrade").text("command"),
 		MasterAlias:    n.Lookup("metrics").boolean("master_alias", false),

@@ -226,12 +226,23 @@ type Pgha struct {
 
 	// Sections whose readers are other packages; nil when absent.
 	Journal  map[string]any
-	Health   map[string]any
 	Handover map[string]any
+	Health   Health
 	// UpgradeCommand is upgrade.command.
 	UpgradeCommand string
 	// MasterAlias is metrics.master_alias: patroni_master is emitted as well.
 	MasterAlias bool
+}
+
+// Health is pgha.health: which probes run, how often, and whether a leader may
+// give its key up for what they find.
+type Health struct {
+	Interval time.Duration // between attempts; 0: loop_wait
+	// Connect, DataWrite and WALWrite switch the probes on.
+	Connect, DataWrite, WALWrite bool
+	// Failover: a leader that cannot serve writes gives its key up when another
+	// member can.
+	Failover bool
 }
 
 // Dynamic is the part of the dynamic configuration that is read straight from

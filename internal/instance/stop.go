@@ -153,7 +153,9 @@ func (w *stopWatch) wait() {
 // untilGone waits for the postmaster and escalates when Timeout is over.
 func (w *stopWatch) untilGone(ctx context.Context, p process) error {
 	mode, since := w.o.Mode, w.s.clock.Now()
+	var killing killWatch
 	for p.alive() {
+		w.s.resume(p, mode)
 		if !w.isSafe && w.clientsGone() {
 			w.safe()
 		}
@@ -161,10 +163,10 @@ func (w *stopWatch) untilGone(ctx context.Context, p process) error {
 			w.shutDownSeen(ctx)
 		}
 		if w.over(since) {
-			if mode == StopImmediate {
-				w.s.log.Warn("PostgreSQL does not stop, killing it with all its processes", "pid", p.pid)
-				killTree(p)
-				since = w.s.clock.Now() // a kill may wait for the kernel: keep looking
+			if mode == StopImmediate { // a kill may wait for the kernel: keep looking
+				if killing.due(ctx, w.s, p) {
+					return nil
+				}
 			} else {
 				w.s.log.Warn("Timeout during postmaster stop, aborting Postgres.", "pid", p.pid)
 				mode, since = StopImmediate, w.s.clock.Now()
