@@ -123,6 +123,7 @@ type agent struct {
 	recorder *rest.Recorder
 	shields  *protection
 	notify   *notifier
+	keeper   *keeper // of the decision journal; nil: it is off
 }
 
 // run wires the parts in the order in which they need each other, runs the
@@ -162,6 +163,7 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	if err != nil {
 		return err
 	}
+	a.openJournal(local)
 	a.machine = a.newMachine(life, local, sleep)
 	a.pub = newPublisher(inst, a.settings, clock.System{}, a.options.Version)
 	a.pub.log, a.pub.protection = a.output, a.shields
@@ -173,7 +175,8 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 
 // serve runs REST, the signals, and the loop in the foreground.
 func (a *agent) serve(life context.Context, local *config.Local) error {
-	server, err := rest.New(rest.Options{Config: local.RestAPI, Backend: a.backend, Clock: clock.System{}, Log: a.log, Version: a.options.Version, Metrics: a.metrics()})
+	server, err := rest.New(rest.Options{Config: local.RestAPI, Backend: a.backend, Clock: clock.System{}, Log: a.log, Version: a.options.Version, Metrics: a.metrics(),
+		Own: []rest.Route{a.whyRoute(local)}, Changes: a.changed})
 	if err != nil {
 		return &ExitError{Code: exitConfig, Err: fmt.Errorf("REST API: %w", err)}
 	}
@@ -194,6 +197,7 @@ func (a *agent) serve(life context.Context, local *config.Local) error {
 	stopREST()
 	<-restDone
 	a.finish(partsDone)
+	a.closeJournal(code)
 	a.log.Info("the agent ends", "code", code)
 	if code == 0 {
 		return nil
@@ -285,7 +289,7 @@ func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient *api.Cli
 	return NewLoop(LoopOptions{
 		Self: local.Name, Tags: func() config.Tags { return a.settings.Local().Tags }, CanBoot: local.Bootstrap != nil,
 		Clock: clock.System{}, Store: meteredStore{Store: a.store, request: a.recorder.DCSRequest}, Server: a.machine, Peers: &peers{client: peerClient, log: a.log, said: map[string]time.Time{}}, Settings: a.settings,
-		Sleeper: sleep, Log: a.log, LeaderUntil: leader, Fine: a.notify.fine, Meter: &changes{to: a.recorder, wall: time.Now},
+		Sleeper: sleep, Log: a.log, LeaderUntil: leader, Fine: a.notify.fine, Journal: a.keeper.pass, Meter: &changes{to: a.recorder, wall: time.Now},
 		Member: func(v View) dcs.MemberData {
 			if v.Note == "" {
 				v.Note = a.shields.note()

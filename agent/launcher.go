@@ -41,7 +41,8 @@ type launcher struct {
 	// paused: promotions are an operator's, without a deadline.
 	paused bool
 	exited chan struct{}
-	struck func() // a guard has ended PostgreSQL; may be nil
+	struck func()                  // a guard has ended PostgreSQL; may be nil
+	news   func(code, text string) // the journal hears what the guard did; may be nil
 }
 
 var _ instance.Launcher = (*launcher)(nil)
@@ -101,6 +102,7 @@ func (l *launcher) watch(c *client.Client, gone chan struct{}) {
 				continue
 			}
 			l.log.Error(fmt.Sprintf("the guard acted: %s, because the lease was not confirmed in time", stage))
+			l.tell("guard_fired", fmt.Sprintf("the guard acted: %s, because the lease was not confirmed in time", stage))
 		}
 		select {
 		case l.exited <- struct{}{}:
@@ -130,8 +132,10 @@ func (l *launcher) ended(e client.Exit) {
 	switch {
 	case e.GuardLost:
 		l.log.Error("the guard of PostgreSQL died, and PostgreSQL dies with it; it is started again under a new one", "pid", l.postmaster())
+		l.tell("guard_lost", "the guard of PostgreSQL died, and PostgreSQL with it")
 	case e.Stage != guard.StageNone:
 		l.log.Warn("PostgreSQL was ended by its guard", "pid", e.PID, "status", e.Status, "stage", e.Stage.String())
+		l.tell("guard_ended", fmt.Sprintf("PostgreSQL (pid %d) was ended by its guard: %s", e.PID, e.Stage))
 		l.mu.Lock()
 		struck := l.struck
 		l.mu.Unlock()
@@ -140,6 +144,7 @@ func (l *launcher) ended(e client.Exit) {
 		}
 	default:
 		l.log.Info("PostgreSQL has ended", "pid", e.PID, "status", e.Status)
+		l.tell("postgres_ended", fmt.Sprintf("PostgreSQL (pid %d) has ended, status %v", e.PID, e.Status))
 	}
 }
 

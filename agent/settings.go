@@ -43,6 +43,7 @@ type settings struct {
 	facts    config.ServerFacts
 	fixed    *config.Effective // what held when the loop began; nil before
 	barred   string            // the unsupported setting that was reported last
+	rejected func(why string)  // hears of a dynamic configuration that was not taken; may be nil
 }
 
 var _ SettingsSource = (*settings)(nil)
@@ -125,6 +126,9 @@ func (s *settings) adoptDocument(doc config.Document) {
 	dyn, err := config.ParseDynamic(doc.Map(), previous)
 	if err != nil {
 		s.log.Error("the dynamic configuration in the DCS has an unusable part, which is ignored: timing and the postgresql section stay as they were; mend it with `pgha ctl edit-config`", "err", err)
+		if s.rejected != nil {
+			s.rejected("the dynamic configuration in the DCS has an unusable part; timing and the postgresql section stay as they were: " + err.Error())
+		}
 	}
 	if err == nil || previous == nil {
 		s.order = doc

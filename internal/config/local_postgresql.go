@@ -103,13 +103,17 @@ func credentialsOf(n *Node) Credentials {
 	return c
 }
 
+// defaultJournalSize is that of the decision journal's ring (rulings 44).
+const defaultJournalSize = 8 << 20
+
 // buildPgha fills pgha's own section.
 func (l *Local) buildPgha(n *Node) {
 	l.Pgha = Pgha{
 		StateDir:       n.text("state_dir"),
 		Guard:          n.boolean("guard", true),
 		Gate:           n.text("gate"),
-		Journal:        n.mapOf("journal"),
+		Journal:        n.Lookup("journal").boolean("enabled", true),
+		JournalSize:    n.Lookup("journal").bytes("size", defaultJournalSize),
 		Health:         n.mapOf("health"),
 		Handover:       n.mapOf("handover"),
 		UpgradeCommand: n.Lookup("upgrade").text("command"),

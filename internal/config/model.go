@@ -221,9 +221,11 @@ type Pgha struct {
 	StateDir string // default: systemd's, else <data_dir>.pgha; empty without data_dir
 	Guard    bool   // default true
 	Gate     string // as written; booleans read on and off
+	// Journal: decision records are kept (journal.enabled), in JournalSize bytes.
+	Journal     bool
+	JournalSize int64
 
 	// Sections whose readers are other packages; nil when absent.
-	Journal  map[string]any
 	Health   map[string]any
 	Handover map[string]any
 	// UpgradeCommand is upgrade.command.
