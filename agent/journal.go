@@ -79,7 +79,7 @@ func (a *agent) changed(c rest.Change) {
 	if c.Answer != "" {
 		text += " " + c.Answer
 	}
-	a.keeper.event(journal.KindRequest, code, text)
+	a.keeper.eventOf(journal.KindRequest, code, text, c.Client)
 }
 
 // onNews sets who hears of the guard's doings.

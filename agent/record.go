@@ -91,10 +91,15 @@ func newKeeper(member string, w *journal.Writer, c clock.Clock) *keeper {
 // event records what happened outside of the loop: guard, agent, health,
 // failsafe, an operator's request. Any goroutine may call it.
 func (k *keeper) event(kind journal.Kind, code, text string) {
+	k.eventOf(kind, code, text, "")
+}
+
+// eventOf is event with somebody that it is about or comes from.
+func (k *keeper) eventOf(kind journal.Kind, code, text, other string) {
 	if k == nil {
 		return
 	}
-	k.add(journal.Record{Kind: kind, Code: code, Text: text, At: k.clock.Wall(), Boot: int64(k.clock.Now())})
+	k.add(journal.Record{Kind: kind, Code: code, Text: text, Other: other, At: k.clock.Wall(), Boot: int64(k.clock.Now())})
 }
 
 // add writes one record as it is.
@@ -266,6 +271,12 @@ func orCause(text string) string {
 // lock records what this member did to the leader key.
 func (k *keeper) lock(p Pass, seen *journal.Facts) {
 	t := p.Input.Tried
+	to := ""
+	for _, s := range p.Steps {
+		if h, ok := s.Action.(ha.HandOver); ok {
+			to = h.To.Name
+		}
+	}
 	say := func(o ha.Outcome, code, done, refused, failed string) {
 		text := map[ha.Outcome]string{ha.Done: done, ha.Refused: refused, ha.Failed: failed}[o]
 		if text == "" {
@@ -274,11 +285,15 @@ func (k *keeper) lock(p Pass, seen *journal.Facts) {
 		if o != ha.Done {
 			code += map[ha.Outcome]string{ha.Refused: "_refused", ha.Failed: "_unanswered"}[o]
 		}
-		k.add(stamp(p, journal.KindLock, code, text, seen))
+		r := stamp(p, journal.KindLock, code, text, seen)
+		if strings.HasPrefix(code, "handed_over") {
+			r.Other = to
+		}
+		k.add(r)
 	}
 	say(t.Acquire, "acquired", "took the leader key", "did not get the leader key: somebody else was faster", "asked for the leader key and got no answer")
 	say(t.Release, "released", "gave the leader key up", "could not give the leader key up: it is not ours", "asked to give the leader key up and got no answer")
-	say(t.HandOver, "handed_over", "handed the leader key over", "the hand-over of the leader key was refused: the candidate is gone", "the hand-over of the leader key got no answer")
+	say(t.HandOver, "handed_over", "handed the leader key over to "+to, "the hand-over of the leader key to "+to+" was refused: it is gone", "the hand-over of the leader key to "+to+" got no answer")
 	if t.Renew != k.renewed && t.Renew != ha.NotTried && !(t.Renew == ha.Done && k.renewed == ha.NotTried) {
 		say(t.Renew, "renewed", "the leader key is renewed again", "lost the leader key: it is not ours any more", "the renewal of the leader key got no answer")
 	}

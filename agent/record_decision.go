@@ -50,7 +50,7 @@ func (k *keeper) decision(p Pass, seen *journal.Facts) {
 	if !ok {
 		kind = journal.KindOther
 	}
-	nobody := p.Input.Cluster != nil && p.Input.Cluster.Leader == nil && p.Input.Tried.Acquire != ha.Done
+	nobody := p.View.Memory.LastLed != nil && p.Input.Cluster != nil && p.Input.Cluster.Leader == nil && p.Input.Tried.Acquire != ha.Done
 	if kind == journal.KindSteady && nobody && last.Reason.Code != ha.Leading {
 		kind = journal.KindNoPromotion // in pause, or beside a long action: it does not race
 	}

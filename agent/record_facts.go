@@ -29,9 +29,7 @@ func facts(p Pass) *journal.Facts {
 		seen := v.DCSSeen
 		f.DCSSeen = &seen
 	}
-	if f.LeaseUntil = civil(v.LeaderUntil); f.LeaseUntil != nil {
-		f.TTL = v.Settings.TTL.Seconds()
-	}
+	f.LeaseUntil, f.TTL = civil(v.LeaderUntil), v.Settings.TTL.Seconds()
 	if c := v.Cluster; c != nil {
 		f.Leader, f.LeaderLSN = leaderName(c), lsnText(c.Status.Optime)
 		if c.Status.Optime > l.Location && l.Location != 0 {

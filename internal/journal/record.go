@@ -68,7 +68,8 @@ type Record struct {
 	Action string `json:"action,omitempty"`
 	// Cause names in one word why a role changed (switchover, leader_lost, ...).
 	Cause string `json:"cause,omitempty"`
-	// Other is another member that the record speaks of.
+	// Other is another member that the record speaks of; with a KindRequest
+	// from outside the client's address.
 	Other string `json:"other,omitempty"`
 	// Why are the conditions that led to it, one a line.
 	Why []string `json:"why,omitempty"`
@@ -103,8 +104,8 @@ type Facts struct {
 	// DCSLost: it does not answer. DCSSeen is its last good answer then.
 	DCSLost bool       `json:"dcs_lost,omitempty"`
 	DCSSeen *time.Time `json:"dcs_seen,omitempty"`
-	// LeaseUntil is the end of our own leadership, TTL (seconds) how long a
-	// renewal lasts: the last one was sent TTL before that end.
+	// LeaseUntil is the end of our own leadership: the last renewal was sent TTL
+	// (seconds) before it. Nothing but that renewal extends it.
 	LeaseUntil *time.Time `json:"lease_until,omitempty"`
 	TTL        float64    `json:"ttl,omitempty"`
 	// Peers are the answers of the members that were asked.
