@@ -35,7 +35,7 @@ func facts(p Pass) *journal.Facts {
 		if c.Status.Optime > l.Location && l.Location != 0 {
 			f.Lag, f.MaxLag = int64(c.Status.Optime-l.Location), v.Settings.MaximumLagOnFailover
 		}
-		if c.Leader == nil {
+		if c.Leader == nil && v.Memory.LastLed != nil { // before the first leader nobody is missed
 			f.Leaderless = civil(v.Memory.UnlockedSince)
 		}
 	}
