@@ -11,6 +11,7 @@ import (
 	"pgha/internal/clock"
 	"pgha/internal/dcs"
 	"pgha/internal/journal"
+	"pgha/internal/postgres"
 )
 
 // Pass is one pass of the loop as the decision journal hears of it.
@@ -344,7 +345,7 @@ func (k *keeper) role(p Pass, seen *journal.Facts) {
 	}
 	before := k.primary
 	k.primary = primary
-	r := stamp(p, journal.KindRole, "became_primary", fmt.Sprintf("PostgreSQL runs as the primary, timeline %d", l.Timeline), seen)
+	r := stamp(p, journal.KindRole, "became_primary", "PostgreSQL runs as the primary"+timelineText(l.Timeline), seen)
 	switch {
 	case primary && before:
 		return
@@ -353,9 +354,16 @@ func (k *keeper) role(p Pass, seen *journal.Facts) {
 	case !l.Alive:
 		r.Code, r.Text = "primary_ended", "PostgreSQL, a primary until now, does not run"
 	case before:
-		r.Code, r.Text = "became_standby", fmt.Sprintf("PostgreSQL runs as a standby, timeline %d", l.Timeline)
+		r.Code, r.Text = "became_standby", "PostgreSQL runs as a standby"+timelineText(l.Timeline)
 	default:
 		return // a standby that was found: the decision says so
 	}
 	k.add(r)
+}
+
+func timelineText(t postgres.Timeline) string {
+	if t == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", timeline %d", t)
 }

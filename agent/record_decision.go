@@ -182,6 +182,9 @@ func (k *keeper) fold(r journal.Record, key string, now time.Time) {
 		k.repeat(k.open[0])
 		k.open = k.open[1:]
 	}
+	for _, f := range k.open {
+		k.repeat(f) // something new: until then it was that
+	}
 	k.add(r)
 	first := r
 	first.Seen, first.Why = nil, nil

@@ -177,7 +177,7 @@ func (s *Session) askJournal(ctx context.Context, agents clusterops.Agents, m dc
 		j.Fault = fmt.Sprintf("it did not answer within %v", whyAnswer)
 		return j
 	case err != nil:
-		j.Fault = "it does not answer: " + oneLine(err).Error()
+		j.Fault = "it does not answer: " + oneLine(cause(err)).Error()
 		return j
 	case answer.Code == http.StatusUnauthorized || answer.Code == http.StatusForbidden:
 		j.Fault = fmt.Sprintf("it refuses to tell (%d %s): give this tool the credentials that may change the cluster, section ctl or restapi", answer.Code, answer.Text())
@@ -197,6 +197,14 @@ func (s *Session) askJournal(ctx context.Context, agents clusterops.Agents, m dc
 	}
 	j.Notes = notesOf(j.Name, a)
 	return j
+}
+
+// cause is an error without the address that it repeats.
+func cause(err error) error {
+	if asked := new(url.Error); errors.As(err, &asked) {
+		return asked.Err
+	}
+	return err
 }
 
 // own reads a member's file when it did not answer and the file is here.

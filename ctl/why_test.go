@@ -109,15 +109,25 @@ func recorded(t *testing.T, dir, without, skew string) []memberJournal {
 			for i := range j.Records {
 				r := &j.Records[i]
 				r.At = r.At.Add(j.Skew)
-				if r.Last != nil {
-					last := r.Last.Add(j.Skew)
-					r.Last = &last
+				r.Last = later(r.Last, j.Skew)
+				if r.Seen != nil {
+					seen := *r.Seen
+					seen.Leaderless, seen.LeaseUntil, seen.DCSSeen = later(seen.Leaderless, j.Skew), later(seen.LeaseUntil, j.Skew), later(seen.DCSSeen, j.Skew)
+					r.Seen = &seen
 				}
 			}
 		}
 		out = append(out, j)
 	}
 	return out
+}
+
+func later(at *time.Time, d time.Duration) *time.Time {
+	if at == nil {
+		return nil
+	}
+	moved := at.Add(d)
+	return &moved
 }
 
 // Moments as people write them.

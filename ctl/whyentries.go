@@ -163,7 +163,7 @@ func trigger(e entry) bool {
 	case journal.KindLeader:
 		return e.Code == "leader_gone"
 	case journal.KindRequest:
-		return true
+		return e.Code == "change_wanted"
 	case journal.KindRole:
 		return e.Code == "primary_ended"
 	}

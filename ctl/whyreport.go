@@ -148,6 +148,9 @@ func wrapped(at string, e entry) [][]any {
 			why = ""
 		}
 	}
+	if e.Kind == journal.KindPromotion && why == "" {
+		why = peersText(e)
+	}
 	what, whys := fold(text, whatWidth), fold(why, whyWidth)
 	var rows [][]any
 	for i := 0; i < max(len(what), len(whys)); i++ {
@@ -164,6 +167,29 @@ func wrapped(at string, e entry) [][]any {
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// peersText is what the others answered when they were asked.
+func peersText(e entry) string {
+	if e.Seen == nil {
+		return ""
+	}
+	var out []string
+	for _, p := range e.Seen.Peers {
+		switch {
+		case !p.Answered:
+			out = append(out, p.Name+" did not answer")
+		case p.Against != "":
+			out = append(out, p.Name+": "+p.Against)
+		case p.Ahead > 0:
+			out = append(out, p.Name+" was "+sizeText(p.Ahead)+" ahead")
+		case p.Ahead < 0:
+			out = append(out, p.Name+" was "+sizeText(-p.Ahead)+" behind")
+		default:
+			out = append(out, p.Name+" was as far")
+		}
+	}
+	return strings.Join(out, "; ")
 }
 
 // fold breaks a text into lines at spaces, at most three of them.

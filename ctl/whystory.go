@@ -52,8 +52,10 @@ func stories(all []entry) []span {
 			if !trigger(all[k]) || all[k].weight == silent {
 				continue
 			}
-			if near.Sub(all[k].end) > gap {
-				break
+			if near.Sub(all[k].end) > gap && all[k].Code != "leader_gone" {
+				if !slices.ContainsFunc(all[max(0, previous):k], func(e entry) bool { return e.Code == "leader_gone" && e.weight > silent }) {
+					break // the time without a leader is one story, however long
+				}
 			}
 			s.from, near = k, all[k].at
 		}
@@ -69,8 +71,10 @@ func stories(all []entry) []span {
 		last := all[s.pivot].end
 		for k := s.pivot + 1; k < next; k++ {
 			e := all[k]
-			late := e.at.Sub(all[s.pivot].at) > 3*time.Second
-			if e.at.Sub(last) > gap || late && (trigger(e) && e.weight >= notable && e.Kind != journal.KindGuard) {
+			// What begins later begins the next story, unless it is the former
+			// leader that notices late.
+			late := e.at.Sub(all[s.pivot].at) > aftermath && e.Member != all[s.pivot].Other
+			if e.at.Sub(last) > gap || late && begins(e) {
 				break
 			}
 			if e.weight >= detail {
@@ -79,6 +83,15 @@ func stories(all []entry) []span {
 		}
 	}
 	return append(out, others(all, out, gap)...)
+}
+
+// aftermath is how long after a promotion the others' records of the same
+// event come.
+const aftermath = 3 * time.Second
+
+// begins says whether a record begins a story of its own.
+func begins(e entry) bool {
+	return e.weight >= detail && (trigger(e) || e.Kind == journal.KindRequest || e.Kind == journal.KindPause)
 }
 
 // leads says whether nobody else came between: no loss, no other leader.
@@ -181,11 +194,25 @@ func choose(all []entry, among []span, at time.Time, member string) (span, bool)
 		return slices.MinFunc(among, func(a, b span) int { return int(distance(all, a, at).Seconds() - distance(all, b, at).Seconds()) }), true
 	}
 	for _, s := range slices.Backward(among) {
-		if s.event != eventAgent && s.event != eventClone && s.event != eventOther {
+		if telling(all, s) {
 			return s, true
 		}
 	}
 	return among[len(among)-1], true
+}
+
+// telling says whether a story is worth a headline of its own: a member that
+// started, was copied or rewound well follows from what happened before.
+func telling(all []entry, s span) bool {
+	switch s.event {
+	case eventAgent, eventClone, eventOther:
+		return false
+	case eventRewind:
+		return slices.ContainsFunc(all[s.from:s.until+1], func(e entry) bool {
+			return e.Kind == journal.KindRewind && (e.Code == "rewind_failed" || e.Code == "job_failed" || e.Code == "stay_stopped_after_failed_rewind")
+		})
+	}
+	return true
 }
 
 // distance is how far a story is from a moment; zero: it was under way.

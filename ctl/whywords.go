@@ -113,7 +113,7 @@ func (t *teller) headline(s span) string {
 	case eventPause:
 		return fmt.Sprintf("%s since %s%s", p.Text, t.clock(p.at), t.askedBy(s, "PATCH /config"))
 	}
-	return fmt.Sprintf("%s, %s: %s", p.Member, t.clock(p.at), p.Text+becauseOf(p.Why))
+	return fmt.Sprintf("%s at %s: %s", p.Member, t.clock(p.at), p.Text+becauseOf(p.Why))
 }
 
 // promotion: who leads now, what made that necessary, and why not the others.
@@ -137,7 +137,16 @@ func (t *teller) promotion(s span) string {
 			text += ": it was the primary all along, and nobody led since " + t.clock(gone)
 		}
 	case "no_leader_known":
-		if p.Code != "acquired_as_primary" {
+		switch gone := t.gone(s); {
+		case former == p.Member:
+			text = p.Member + " became leader again at " + t.clock(p.at)
+			if !gone.IsZero() {
+				text += ", nobody led since " + t.clock(gone)
+			}
+			if lost := t.causeOfLoss(s, former, gone); lost != "" && !gone.IsZero() {
+				text += " (" + lost + ")"
+			}
+		case p.Code != "acquired_as_primary":
 			text = p.Member + " became leader at " + t.clock(p.at) + ": nobody was known to lead"
 		}
 	}
@@ -162,6 +171,8 @@ func (t *teller) lost(s span, former string) string {
 	var more []string
 	if renewed := t.renewal(former, gone); !renewed.IsZero() {
 		more = append(more, "last renewal "+t.clock(renewed))
+	} else if seen := t.all[s.pivot].Seen; seen != nil && seen.TTL > 0 {
+		more = append(more, "last renewal about "+t.clock(gone.Add(-time.Duration(seen.TTL*float64(time.Second)))))
 	}
 	if why := t.silenceOf(former, gone); why != "" {
 		more = append(more, why)
@@ -219,7 +230,7 @@ func (t *teller) silenceOf(member string, gone time.Time) string {
 		}
 		switch {
 		case e.Code == "agent_started":
-			return fmt.Sprintf("its agent had ended without a word, and was started again at %s", t.clock(e.at))
+			return fmt.Sprintf("its machine or its agent had ended without a word, and was started again at %s", t.clock(e.at))
 		case before != nil && before.end.Before(gone):
 			return fmt.Sprintf("%s recorded nothing from %s to %s: its machine or agent stood still, or was cut off", member, t.clock(before.end), t.clock(e.at))
 		}
@@ -244,16 +255,36 @@ func (t *teller) released(s span, former string) string {
 
 // notThey says of every other member why it is not the new leader.
 func (t *teller) notThey(s span, leader, former string) string {
-	var out []string
-	for _, p := range t.parts(s) {
-		if p.Member != leader && p.Member != former && p.Why != "" && p.Part == partNot {
-			out = append(out, p.Member+" did not: "+p.Why)
+	text := ""
+	for _, g := range grouped(t.parts(s), func(p part) bool {
+		return p.Member != leader && p.Member != former && p.Part == partNot
+	}) {
+		text += "; " + strings.Join(g.members, ", ") + " did not: " + g.why
+	}
+	return text
+}
+
+// group is members with the same reason.
+type group struct {
+	members []string
+	why     string
+}
+
+// grouped puts members with the same reason together, in their order.
+func grouped(parts []part, wanted func(part) bool) []group {
+	var out []group
+	for _, p := range parts {
+		if p.Why == "" || !wanted(p) {
+			continue
 		}
+		i := slices.IndexFunc(out, func(g group) bool { return g.why == p.Why })
+		if i < 0 {
+			i = len(out)
+			out = append(out, group{why: p.Why})
+		}
+		out[i].members = append(out[i].members, p.Member)
 	}
-	if len(out) == 0 {
-		return ""
-	}
-	return "; " + strings.Join(out, "; ")
+	return out
 }
 
 // noFailover: nobody leads, and why nobody of them does.
@@ -274,10 +305,8 @@ func (t *teller) noFailover(s span) string {
 		}
 	}
 	var out []string
-	for _, p := range t.parts(s) {
-		if p.Why != "" && (p.Part == partNot || p.Part == partUnknown && p.Member != former) {
-			out = append(out, p.Member+": "+p.Why)
-		}
+	for _, g := range grouped(t.parts(s), func(p part) bool { return p.Part == partNot || p.Part == partUnknown && p.Member != former }) {
+		out = append(out, strings.Join(g.members, ", ")+": "+g.why)
 	}
 	if len(out) > 0 {
 		text += ". No failover, because " + strings.Join(out, "; ")
