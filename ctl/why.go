@@ -182,13 +182,16 @@ func (s *Session) askJournal(ctx context.Context, agents clusterops.Agents, m dc
 	case answer.Code == http.StatusUnauthorized || answer.Code == http.StatusForbidden:
 		j.Fault = fmt.Sprintf("it refuses to tell (%d %s): give this tool the credentials that may change the cluster, section ctl or restapi", answer.Code, answer.Text())
 		return j
-	case answer.Code != http.StatusOK || m.Pgha == nil && answer.Header.Get("Content-Type") != "application/json":
-		j.Fault = fmt.Sprintf("it has no journal to show (%d)", answer.Code)
+	case m.Pgha == nil:
+		j.Fault = "it keeps no journal: its agent is Patroni's"
+		return j
+	case answer.Code != http.StatusOK:
+		j.Fault = fmt.Sprintf("it could not show its journal (%d %s)", answer.Code, answer.Text())
 		return j
 	}
 	var a journal.Answer
 	if err := json.Unmarshal(answer.Body, &a); err != nil || a.Member == "" {
-		j.Fault = "it keeps no journal: its agent is Patroni's, or an older pgha"
+		j.Fault = "it keeps no journal: it runs an older pgha"
 		return j
 	}
 	j.Source, j.Records = "rest", a.Records

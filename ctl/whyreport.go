@@ -280,7 +280,11 @@ func (r *report) list(t *teller, spans []span, member string, since, now time.Ti
 	for _, s := range chosen {
 		r.Stories = append(r.Stories, told{t.all[s.pivot].at, s.event, t.headline(s)})
 	}
-	r.Headline = fmt.Sprintf("%d events since %s", len(chosen), since.In(t.zone).Format(time.DateTime))
+	events := "events"
+	if len(chosen) == 1 {
+		events = "event"
+	}
+	r.Headline = fmt.Sprintf("%d %s since %s", len(chosen), events, since.In(t.zone).Format(time.DateTime))
 	if led, at := t.leaderNow(); led != "" {
 		r.Leader = led
 		r.Headline += fmt.Sprintf("; %s leads since %s", led, t.clock(at))
