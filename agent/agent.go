@@ -144,6 +144,7 @@ type agent struct {
 	gate     *gateKeeper
 	health   *health
 	notify   *notifier
+	keeper   *keeper // of the decision journal; nil: it is off
 	hand     *handover
 	lock     *os.File // of the state directory
 	// inherited is what the program before left in this process; nil: nothing.
@@ -197,6 +198,7 @@ func (a *agent) run(ctx context.Context, local *config.Local) error {
 	if err != nil {
 		return err
 	}
+	a.openJournal(local)
 	a.machine = a.newMachine(life, local, sleep)
 	a.pub = newPublisher(inst, a.settings, clock.System{}, a.options.Version)
 	a.pub.log, a.pub.protection, a.pub.watchdog = a.output, a.shields, a.watchdog
@@ -217,7 +219,8 @@ func (a *agent) serve(life context.Context, local *config.Local) error {
 	if err != nil {
 		return &ExitError{Code: exitFailed, Err: err}
 	}
-	server, err := rest.New(rest.Options{Listener: socket, Own: a.hand.routes(), Config: local.RestAPI, Backend: a.backend, Clock: clock.System{}, Log: a.log, Version: a.options.Version, Metrics: a.metrics()})
+	server, err := rest.New(rest.Options{Listener: socket, Config: local.RestAPI, Backend: a.backend, Clock: clock.System{}, Log: a.log, Version: a.options.Version, Metrics: a.metrics(),
+		Own: append(a.hand.routes(), a.whyRoute(local)), Changes: a.changed})
 	if err != nil {
 		return &ExitError{Code: exitConfig, Err: fmt.Errorf("REST API: %w", err)}
 	}
@@ -241,6 +244,7 @@ func (a *agent) serve(life context.Context, local *config.Local) error {
 	stopREST()
 	<-restDone
 	a.finish(partsDone)
+	a.closeJournal(code)
 	a.log.Info("the agent ends", "code", code)
 	if code == 0 {
 		return nil
@@ -344,7 +348,7 @@ func (a *agent) newLoop(local *config.Local, sleep *sleeper, peerClient, failsaf
 	return NewLoop(LoopOptions{
 		Self: local.Name, Tags: func() config.Tags { return a.settings.Local().Tags }, CanBoot: local.Bootstrap != nil,
 		Clock: clock.System{}, Store: meteredStore{Store: a.store, request: a.recorder.DCSRequest}, Server: a.machine, Watchdog: a.watchdog, Peers: &peers{client: peerClient, log: a.log, failsafe: failsafeClient{client: failsafe, log: a.log}, said: map[string]time.Time{}}, Settings: a.settings,
-		Sleeper: sleep, Log: a.log, LeaderUntil: leader, AtRest: a.hand.atRest, Fine: a.notify.fine, Meter: &changes{to: a.recorder, wall: time.Now},
+		Sleeper: sleep, Log: a.log, LeaderUntil: leader, AtRest: a.hand.atRest, Fine: a.notify.fine, Journal: a.keeper.pass, Meter: &changes{to: a.recorder, wall: time.Now},
 		Member: func(v View) dcs.MemberData {
 			v.Note = cmp.Or(v.Note, a.shields.note(), a.settings.note())
 			return a.memberData(v, a.machine.observation())

@@ -16,6 +16,7 @@ import (
 	"pgha/agent/ha"
 	"pgha/internal/clock"
 	"pgha/internal/config"
+	"pgha/internal/journal"
 )
 
 const (
@@ -117,6 +118,7 @@ func (h *handover) check(ctx context.Context) (nextProgram, error) {
 // refuse ends a request: the program that runs goes on as before.
 func (h *handover) refuse(answer chan handoverAnswer, why string) {
 	h.log.Error("hand-over refused, the running agent goes on: " + why)
+	h.agent.keeper.event(journal.KindAgent, "hand_over_refused", why)
 	h.mu.Lock()
 	h.busy, h.pending, h.refused, h.at = false, nil, why, time.Now()
 	h.mu.Unlock()
@@ -158,6 +160,10 @@ func (h *handover) atRest(v View) {
 	}
 	h.log.Info(fmt.Sprintf("hand-over: pgha %s is replaced by pgha %s (%s)", h.agent.options.Version, order.next.Version, h.program))
 	h.agent.notify.reloading()
+	h.agent.keeper.event(journal.KindAgent, "handed_over", fmt.Sprintf("pgha %s hands over to pgha %s (%s)", h.agent.options.Version, order.next.Version, h.program))
+	fctx, stop := context.WithTimeout(h.agent.life, flushPatience)
+	h.agent.keeper.flush(fctx)
+	stop()
 	_ = h.agent.output.Flush(flushPatience) // what is lost then are lines
 	err = h.exec(order.next, v)
 	h.agent.notify.ready()

@@ -49,6 +49,7 @@ type launcher struct {
 	struck   func() // a guard has ended PostgreSQL; may be nil
 	// standby is called when PostgreSQL was started as one; may be nil.
 	standby func()
+	news    func(code, text string) // the journal hears what the guard did; may be nil
 }
 
 var _ instance.Launcher = (*launcher)(nil)

@@ -36,7 +36,9 @@ func (l *launcher) watch(c *client.Client, gone chan struct{}) {
 				fired = nil
 				continue
 			}
-			l.log.Error(fmt.Sprintf("the guard acted: %s, because the lease was not confirmed in time", stage))
+			text := fmt.Sprintf("the guard acted: %s, because the lease was not confirmed in time", stage)
+			l.log.Error(text)
+			l.tell("guard_fired", text)
 		}
 		select {
 		case l.exited <- struct{}{}:
@@ -66,8 +68,10 @@ func (l *launcher) ended(e client.Exit) {
 	switch {
 	case e.GuardLost:
 		l.log.Error("the guard of PostgreSQL died, and PostgreSQL dies with it; it is started again under a new one", "pid", l.postmaster())
+		l.tell("guard_lost", "the guard of PostgreSQL died, and PostgreSQL with it")
 	case e.Stage != guard.StageNone:
 		l.log.Warn("PostgreSQL was ended by its guard", "pid", e.PID, "status", e.Status, "stage", e.Stage.String())
+		l.tell("guard_ended", fmt.Sprintf("PostgreSQL (pid %d) was ended by its guard: %s", e.PID, e.Stage))
 		l.mu.Lock()
 		struck := l.struck
 		l.mu.Unlock()
@@ -76,6 +80,7 @@ func (l *launcher) ended(e client.Exit) {
 		}
 	default:
 		l.log.Info("PostgreSQL has ended", "pid", e.PID, "status", e.Status)
+		l.tell("postgres_ended", fmt.Sprintf("PostgreSQL (pid %d) has ended, status %v", e.PID, e.Status))
 	}
 }
 

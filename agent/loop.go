@@ -55,6 +55,9 @@ type LoopOptions struct {
 	// with what it left: nothing is decided or done by the loop until it
 	// returns. May be nil.
 	AtRest func(View)
+	// Journal receives every pass with all its decisions; it must not block.
+	// May be nil.
+	Journal func(Pass)
 	// Meter measures; nil: nobody does.
 	Meter Meter
 	// Fine is a sign of life: the next one comes within that time, or the loop
@@ -174,7 +177,9 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	l.Fine(l.patience())
 	in := l.observe(ctx)
 	finished := in.Finished
+	wanted := wantedNow(in.Cluster)
 	said := map[string]bool{}
+	var steps []Step
 	var d ha.Decision
 	for step := 0; ; step++ {
 		if step == maxSteps {
@@ -185,6 +190,9 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 		d = ha.Decide(in)
 		in.Memory, in.Finished = d.Memory, nil
 		l.say(said, d)
+		if l.Journal != nil {
+			steps = append(steps, Step{d.Action, d.Reason, d.Says})
+		}
 		switch a := d.Action.(type) {
 		case ha.Rest:
 			again = a.Again
@@ -222,6 +230,9 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	}
 	view.LeaderUntil = l.shownUntil(in)
 	l.publish(view, d)
+	if l.Journal != nil {
+		l.Journal(Pass{View: view, Input: in, Steps: steps, Wanted: wanted, Finished: finished, Wall: l.Clock.Wall()})
+	}
 	l.Meter.Cycle(Cycle{View: view, Tried: in.Tried, Finished: finished, Started: started, Ended: l.Clock.Now()})
 	// Not beside a job that stops or starts PostgreSQL: it writes the files
 	// itself, and a server that is just being started dies of a reload.

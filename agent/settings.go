@@ -42,8 +42,9 @@ type settings struct {
 	reloaded func() // PostgreSQL has read a changed configuration; set once, before the loop runs
 	facts    config.ServerFacts
 	fixed    *config.Effective // what held when the loop began; nil before
-	rejected string            // why the document read last is not in force; empty: it is
+	refused  string            // why the document read last is not in force; empty: it is
 	barred   string            // the unsupported setting that was reported last
+	rejected func(why string)  // hears of a dynamic configuration that was not taken; may be nil
 }
 
 var _ SettingsSource = (*settings)(nil)
@@ -124,10 +125,13 @@ func (s *settings) adoptDocument(doc config.Document) {
 		previous = nil
 	}
 	dyn, err := config.ParseDynamic(doc.Map(), previous)
-	s.rejected = ""
+	s.refused = ""
 	if err != nil {
-		s.rejected = "the dynamic configuration is not in force, mend it with `pgha ctl edit-config`: " + err.Error()
+		s.refused = "the dynamic configuration is not in force, mend it with `pgha ctl edit-config`: " + err.Error()
 		s.log.Error("the dynamic configuration in the DCS has an unusable part, which is ignored: timing and the postgresql section stay as they were; mend it with `pgha ctl edit-config`", "err", err)
+		if s.rejected != nil {
+			s.rejected("the dynamic configuration in the DCS has an unusable part; timing and the postgresql section stay as they were: " + err.Error())
+		}
 	}
 	if err == nil || previous == nil {
 		s.order = doc
@@ -202,7 +206,7 @@ func (s *settings) accepted() config.Document {
 func (s *settings) note() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rejected
+	return s.refused
 }
 
 // Changed says whether Apply has something to do.

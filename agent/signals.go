@@ -6,6 +6,7 @@ import (
 
 	"pgha/agent/ha"
 	"pgha/internal/config"
+	"pgha/internal/journal"
 )
 
 // signal is rulings 49.
@@ -37,6 +38,7 @@ func (a *agent) reload() {
 	}
 	if err != nil {
 		a.log.Error("the configuration was not reloaded, the old one stays in force", "err", err)
+		a.keeper.event(journal.KindConfig, "reload_rejected", "the configuration file was not reloaded, the old one stays in force: "+err.Error())
 		return
 	}
 	for _, w := range local.Warnings {
@@ -50,5 +52,7 @@ func (a *agent) reload() {
 		a.log.Error("the REST API keeps its old configuration", "err", err)
 	}
 	a.log.Info("configuration reloaded")
+	a.resizeJournal(local)
+	a.keeper.event(journal.KindConfig, "reloaded", "the configuration file was read again")
 	a.loop.Sleeper.Wake()
 }

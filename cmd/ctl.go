@@ -82,7 +82,7 @@ func newCtlCommand(outside outside) *cobra.Command {
 		newSwitchoverCommand(tool), newFailoverCommand(tool), newAdoptCommand(tool),
 		newRestartCommand(tool), newReinitCommand(tool), newReloadCommand(tool), newFlushCommand(tool),
 		newPauseCommand(tool), newResumeCommand(tool),
-		newHistoryCommand(tool), newShowConfigCommand(tool), newEditConfigCommand(tool),
+		newHistoryCommand(tool), newWhyCommand(tool), newShowConfigCommand(tool), newEditConfigCommand(tool),
 		newDSNCommand(tool), newQueryCommand(tool), newRemoveCommand(tool), newCtlVersionCommand(tool),
 		newDemoteClusterCommand(tool), newPromoteClusterCommand(tool),
 	)

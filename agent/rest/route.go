@@ -19,6 +19,7 @@ type call struct {
 	r     *http.Request
 	path  string            // as sent, without query, not decoded
 	query map[string]string // first value of each key, empty values dropped
+	asked string            // what a change is wanted for, once that is known
 }
 
 // handler answers a request by a value.
@@ -106,6 +107,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a := s.answerSafely(c)
+	s.tellChange(c, a)
 	s.write(w, r, a)
 	class, check := pathClass(r.Method, c.path)
 	s.recorder.request(class, check, a.code, time.Since(begin))

@@ -36,6 +36,8 @@ type Options struct {
 	Listener net.Listener
 	// Own are further paths, /pgha/v1/...
 	Own []Route
+	// Changes hears of every answered request for a change; may be nil.
+	Changes func(Change)
 	// Metrics are the sources of pgha's own series.
 	Metrics OwnMetrics
 	// MaxConnections bounds open connections; beyond it idle ones are closed
@@ -51,6 +53,7 @@ type Server struct {
 	log      *slog.Logger
 	version  string
 	own      []Route
+	changes  func(Change)
 	settings atomic.Pointer[settings]
 	registry *prometheus.Registry
 	recorder *Recorder
@@ -74,7 +77,7 @@ func New(o Options) (*Server, error) {
 		o.MaxConnections = 512
 	}
 	s := &Server{
-		backend: o.Backend, clock: o.Clock, log: o.Log, version: o.Version, own: o.Own,
+		backend: o.Backend, clock: o.Clock, log: o.Log, version: o.Version, own: o.Own, changes: o.Changes,
 		conns: newConnections(o.MaxConnections),
 		moved: make(chan struct{}, 1),
 	}

@@ -59,6 +59,7 @@ func (s *Server) changeLeader(c *call, asked action) answer {
 	if refusal != nil {
 		return *refusal
 	}
+	c.asked = w.text()
 	if w.action != asked {
 		s.log.Warn("a failover request that names the leader is taken as a switchover", "leader", w.leader)
 	}

@@ -30,6 +30,7 @@ var localLimits = []limit{
 	{"tags.failover_priority", 0, noMaximum, ""},
 	{"tags.sync_priority", 0, noMaximum, ""},
 	{"postgresql.pg_ctl_timeout", 0, noMaximum, ""},
+	{"pgha.journal.size", 256 << 10, 1 << 30, "B"},
 }
 
 // dynamicLimits are ranges of the dynamic configuration. The floors of the

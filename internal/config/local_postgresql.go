@@ -114,13 +114,17 @@ func healthOf(n *Node) Health {
 	return h
 }
 
+// defaultJournalSize is that of the decision journal's ring (rulings 44).
+const defaultJournalSize = 8 << 20
+
 // buildPgha fills pgha's own section.
 func (l *Local) buildPgha(n *Node) {
 	l.Pgha = Pgha{
 		StateDir:       n.text("state_dir"),
 		Guard:          n.boolean("guard", true),
 		Gate:           strings.ToLower(n.text("gate")),
-		Journal:        n.mapOf("journal"),
+		Journal:        n.Lookup("journal").boolean("enabled", true),
+		JournalSize:    n.Lookup("journal").bytes("size", defaultJournalSize),
 		Health:         healthOf(n.Lookup("health")),
 		Handover:       n.mapOf("handover"),
 		UpgradeCommand: n.Lookup("upgrade").text("command"),

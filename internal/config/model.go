@@ -223,9 +223,11 @@ type Pgha struct {
 	// Gate is auto (the default: a gate where this process may have one), on
 	// (the same, but doing without is shown) or off.
 	Gate string
+	// Journal: decision records are kept (journal.enabled), in JournalSize bytes.
+	Journal     bool
+	JournalSize int64
 
 	// Sections whose readers are other packages; nil when absent.
-	Journal  map[string]any
 	Handover map[string]any
 	Health   Health
 	// UpgradeCommand is upgrade.command.

@@ -94,6 +94,14 @@ func (n *Node) integer(key string, def int) int {
 	return def
 }
 
+// bytes is a size: a number of bytes, or a text with a unit of memory.
+func (n *Node) bytes(key string, def int64) int64 {
+	if i, ok := integer(n.Lookup(key).Value(), "B"); ok {
+		return i
+	}
+	return def
+}
+
 func (n *Node) boolean(key string, def bool) bool {
 	if b, ok := boolean(n.Lookup(key).Value()); ok {
 		return b
