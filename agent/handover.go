@@ -23,6 +23,8 @@ const (
 	// handoverPatience is how long a hand-over waits for a moment in which
 	// nothing is under way. After it the old program simply goes on.
 	handoverPatience = 30 * time.Second
+	// handoverRetry is when the loop runs again for the next look.
+	handoverRetry = time.Second
 	// holdPatience bounds the time in which REST takes no new connection
 	// because of a request that is still being answered.
 	holdPatience = 700 * time.Millisecond
@@ -50,6 +52,7 @@ type handoverOrder struct {
 	next   nextProgram
 	until  clock.Instant // given up after that
 	why    string        // what was in the way last
+	wake   *time.Timer   // runs the loop for the next look
 	answer chan handoverAnswer
 }
 
@@ -180,7 +183,12 @@ func (h *handover) later(order *handoverOrder, why string) {
 		order.why = why
 		h.log.Info("hand-over: not yet: " + why)
 	}
-	h.agent.loop.Sleeper.Wake()
+	// Not at once: a job may take all that time, and every cycle asks etcd.
+	if order.wake == nil {
+		order.wake = time.AfterFunc(handoverRetry, h.agent.loop.Sleeper.Wake)
+	} else {
+		order.wake.Reset(handoverRetry)
+	}
 }
 
 // notNow is why the moment is a bad one; empty: it is not. What a cycle leaves

@@ -55,7 +55,7 @@ func (l *launcher) report(s client.State) {
 	if s.OOMNote == "-1000" {
 		p.works(partOOM, s.OOMNote)
 	} else {
-		p.lacks(partOOM, "oom_score_adj is "+s.OOMNote, "when memory runs out the kernel may choose the guard: PostgreSQL ends with it and is restarted (systemd: OOMScoreAdjust=-1000, or CAP_SYS_RESOURCE)", "")
+		p.lacks(partOOM, "oom_score_adj is "+s.OOMNote, "when memory runs out the kernel may choose the guard: PostgreSQL ends with it and is restarted (CAP_SYS_RESOURCE permits it)", "")
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // take makes c the guard and watches over it. Called with mu held.
 func (l *launcher) take(c *client.Client) {
-	l.guard, l.gone = c, make(chan struct{})
+	l.guard, l.gone, l.bare = c, make(chan struct{}), nil
 	go l.watch(c, l.gone) // ends with the guard: Exited is closed then
 }
 

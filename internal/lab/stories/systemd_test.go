@@ -73,7 +73,7 @@ func (m *manager) await(l *lab.Lab, n int, begin string) int {
 	return at
 }
 
-// The agent under systemd: ready, status, keepalives, reload, a freeze that
+// The agent under systemd: ready, status, keepalives, reload, a hand-over, a freeze that
 // ends the keepalives, a replaced agent that takes PostgreSQL over, stop. None
 // of systemd's variables reaches PostgreSQL or the guard.
 func TestSystemd(t *testing.T) {
@@ -105,6 +105,18 @@ func TestSystemd(t *testing.T) {
 	if err := m.Agent().Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
+	n = systemd.await(l, n, "RELOADING=1\nMONOTONIC_USEC=")
+	systemd.await(l, n, "READY=1")
+
+	// A hand-over is a reload to systemd: the main process stays. The next
+	// program has its own signals, keepalives, and nothing of it in children.
+	send(t, m, syscall.SIGUSR2)
+	n = systemd.await(l, n, "RELOADING=1\nMONOTONIC_USEC=")
+	n = systemd.await(l, n, "READY=1")
+	systemd.await(l, n, "WATCHDOG=1")
+	awaitHandOvers(l, m, 1)
+	sameServer(t, m, pid)
+	send(t, m, syscall.SIGHUP)
 	n = systemd.await(l, n, "RELOADING=1\nMONOTONIC_USEC=")
 	systemd.await(l, n, "READY=1")
 
