@@ -147,7 +147,8 @@ func unwellStop(in Input) (StopMode, time.Duration) {
 const immediatePatience = 2 * time.Second
 
 // worried adds to a leader's rest what its probes say: as a note, and in the
-// log when it begins and once a minute.
+// log when it begins and once a minute,
+// and when it becomes, or ceases to be, a reason to give the key up.
 func (d Decision) worried(in Input) Decision {
 	if _, resting := d.Action.(Rest); !resting {
 		return d
@@ -159,8 +160,9 @@ func (d Decision) worried(in Input) Decision {
 	if d.Note == "" {
 		d = d.noting(text)
 	}
-	if said := in.Memory.WorrySaid; said.IsZero() || in.Now.Sub(said) >= worryEvery {
-		d.Memory.WorrySaid = in.Now
+	_, out := outOfService(in)
+	if said := in.Memory.WorrySaid; said.IsZero() || in.Now.Sub(said) >= worryEvery || out != in.Memory.WorryOut {
+		d.Memory.WorrySaid, d.Memory.WorryOut = in.Now, out
 		d = d.saying(Line{Warning, "health: " + text})
 	}
 	return d

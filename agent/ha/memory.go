@@ -95,6 +95,8 @@ type Memory struct {
 	WALMoved clock.Instant
 	// WorrySaid is when the log last said what the probes find; zero: not yet.
 	WorrySaid clock.Instant
+	// WorryOut: it was that this member cannot serve writes.
+	WorryOut bool
 	// StopFailed: PostgreSQL could not be stopped for a shutdown.
 	StopFailed bool
 }
