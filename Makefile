@@ -46,6 +46,14 @@ short: ## the lab stories that run with every test: PG=15
 lab: ## all lab stories: PG=17 ETCD=3.6.16 RUN=Switchover
 	PGHA_LAB=all PG=$(PG) ETCD=$(ETCD) CGO_ENABLED=1 go test -race -count=1 -timeout 120m -v -run '$(RUN)' ./internal/lab/...
 
+# SEED and ROUND repeat, FAULTS='agent frozen,machine lost' chooses, HARSH=1
+# adds a second fault to every other round, LOAD=pipeline has the hardest client
+# in every round. Report and logs: .lab/chaos.
+chaos: TIME = 30m
+chaos: ## random faults, clients that count: TIME=30m SEED=7 HARSH=1
+	PGHA_LAB=chaos PG=$(PG) ETCD=$(ETCD) TIME=$(TIME) SEED=$(SEED) ROUND=$(ROUND) FAULTS='$(FAULTS)' HARSH=$(HARSH) LOAD=$(LOAD) TTL=$(TTL) \
+		go test -count=1 -timeout 0 -v -run 'TestChaos$$' ./internal/lab/chaos
+
 demo: build ## three PostgreSQL members on this machine; the primary is killed
 	$(BINDIR)/pgha demo --script failover
 
@@ -79,4 +87,4 @@ fix: ## repair what check finds
 clean: ## what make built
 	rm -rf $(BINDIR) .lab demo/bundle/etcdtrio demo/bundle/etcdtrio.gz
 
-.PHONY: help build test unit sim short lab demo bench fuzz golden check fix clean
+.PHONY: help build test unit sim short lab chaos demo bench fuzz golden check fix clean

@@ -16,6 +16,8 @@ type Options struct {
 	Harsh bool
 	// Faults are names from the catalogue; all when empty.
 	Faults []string
+	// Load is what every round has; empty: the plan chooses.
+	Load Load
 	// TTL of the cluster, in seconds.
 	TTL int
 }
@@ -115,6 +117,9 @@ func (o Options) Plan(n int) Round {
 	if n%2 == 1 {
 		r.Mode = Sync
 	}
+	if o.Load != "" {
+		r.Load = o.Load
+	}
 	return r
 }
 
@@ -155,8 +160,11 @@ func (s Strike) fault() Fault {
 	return catalogue[i]
 }
 
-// Check says which names are not in the catalogue.
+// Check says which names there are not.
 func (o Options) Check() error {
+	if loads := []Load{"", Waits, Computes, Pipeline}; !slices.Contains(loads, o.Load) {
+		return fmt.Errorf("LOAD=%s: want %s, %s or %s", o.Load, Waits, Computes, Pipeline)
+	}
 	var all []string
 	for _, f := range catalogue {
 		all = append(all, f.Name)

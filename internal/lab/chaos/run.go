@@ -28,9 +28,9 @@ type Settings struct {
 	Rounds int
 }
 
-// FromEnvironment reads TIME, SEED, ROUND, FAULTS, HARSH and TTL.
+// FromEnvironment reads TIME, SEED, ROUND, FAULTS, HARSH, LOAD and TTL.
 func FromEnvironment() (Settings, error) {
-	s := Settings{Only: -1, Time: 30 * time.Minute, Options: Options{TTL: 10, Harsh: os.Getenv("HARSH") != "", Seed: uint64(time.Now().Unix() % 100000)}}
+	s := Settings{Only: -1, Time: 30 * time.Minute, Options: Options{TTL: 10, Harsh: os.Getenv("HARSH") != "", Load: Load(os.Getenv("LOAD")), Seed: uint64(time.Now().Unix() % 100000)}}
 	var err error
 	if v := os.Getenv("TIME"); v != "" {
 		if s.Time, err = time.ParseDuration(v); err != nil || s.Time <= 0 {
@@ -65,6 +65,9 @@ func (s Settings) Command() string {
 	line := fmt.Sprintf("make chaos TIME=%v SEED=%d TTL=%d PG=%s ETCD=%s", s.Time, s.Seed, s.TTL, or(os.Getenv("PG"), fmt.Sprint(lab.DefaultPG)), lab.EtcdVersion())
 	if s.Harsh {
 		line += " HARSH=1"
+	}
+	if s.Load != "" {
+		line += fmt.Sprintf(" LOAD=%s", s.Load)
 	}
 	if len(s.Faults) > 0 {
 		line += fmt.Sprintf(" FAULTS='%s'", strings.Join(s.Faults, ","))
@@ -157,8 +160,8 @@ func (o Outcome) line() string {
 	if len(o.Failures) > 0 {
 		verdict = "FAILED: " + strings.Join(o.Failures, "; ") + "\n    logs: " + o.Kept
 	}
-	return fmt.Sprintf("%s\n    load %.1f, %d rows, lost %d (bound %d) + %d inside, two primaries %.3g s (%.3g s inside), outage %.1f s TCP, %.1f s socket, leader changes %d: %s",
-		o.Plan, o.Load1, o.Rows.Acked, o.Rows.Lost, o.Rows.Bound, o.Rows.Inside, o.Two, o.TwoInside, o.OutageTCP.Seconds(), o.OutageSocket.Seconds(), o.Changes, verdict)
+	return fmt.Sprintf("%s\n    load %.1f, %d rows, lost %d (bound %d, up to %.1f s before its server's last) + %d inside, two primaries %.3g s (%.3g s inside), outage %.1f s TCP, %.1f s socket, leader changes %d: %s",
+		o.Plan, o.Load1, o.Rows.Acked, o.Rows.Lost, o.Rows.Bound, o.Rows.Before.Seconds(), o.Rows.Inside, o.Two, o.TwoInside, o.OutageTCP.Seconds(), o.OutageSocket.Seconds(), o.Changes, verdict)
 }
 
 func closed(c <-chan struct{}) bool {
