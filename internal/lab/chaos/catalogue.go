@@ -23,8 +23,6 @@ type Fault struct {
 	NoLoss bool
 	// Outside says why the promise of one primary does not hold; empty: it does.
 	Outside string
-	// OnRequest faults come only when FAULTS names them.
-	OnRequest bool
 	// Begin does it to m (nil when the target is no member) and returns what
 	// ends it, or nil. An error: there was nothing to hurt, the round goes on.
 	Begin func(s *scene, m *lab.Member) (end func(), err error)
@@ -40,6 +38,9 @@ var catalogue = []Fault{
 	{Name: "agent frozen", On: Leader, NoLoss: true, Begin: func(_ *scene, m *lab.Member) (func(), error) {
 		m.FreezeAgent()
 		return m.ThawAgent, nil
+	}},
+	{Name: "agent stopped", On: Leader, NoLoss: true, Begin: func(_ *scene, m *lab.Member) (func(), error) {
+		return func() { startAgent(m) }, m.Agent().Signal(syscall.SIGTERM)
 	}},
 	{Name: "agent restarted", On: Leader, NoLoss: true, Instant: true, Begin: func(s *scene, m *lab.Member) (func(), error) {
 		return nil, s.restartAgent(m)
@@ -60,13 +61,13 @@ var catalogue = []Fault{
 		m.FreezeAgent()
 		return func() { m.ThawAgent(); send(syscall.SIGCONT, guard) }, send(syscall.SIGSTOP, guard)
 	}},
-	{Name: "agent, guard, undertaker killed", On: Leader, Outside: "the last two protections killed at once",
+	{Name: "agent, guard and undertaker killed", On: Leader, Outside: "the last two protections killed at once",
 		Begin: func(_ *scene, m *lab.Member) (func(), error) {
 			guard, undertaker := m.Guard(), m.Undertaker()
 			m.KillAgent()
 			return func() { startAgent(m) }, errors.Join(send(syscall.SIGKILL, undertaker), send(syscall.SIGKILL, guard))
 		}},
-	{Name: "agent, guard, undertaker frozen", On: Leader, Begin: func(_ *scene, m *lab.Member) (func(), error) {
+	{Name: "agent, guard and undertaker frozen", On: Leader, Begin: func(_ *scene, m *lab.Member) (func(), error) {
 		guard, undertaker := m.Guard(), m.Undertaker()
 		m.FreezeAgent()
 		return func() { m.ThawAgent(); send(syscall.SIGCONT, guard); send(syscall.SIGCONT, undertaker) },

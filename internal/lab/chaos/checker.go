@@ -16,6 +16,9 @@ import (
 // busy machine, may take to look.
 const lateAck = 500 * time.Millisecond
 
+// clientKinds are all to whom each row is acknowledged by itself.
+var clientKinds = []Kind{TCP, New, Socket, Probe, Pipelined}
+
 // term is what one member acknowledged as a primary on one timeline.
 type term struct {
 	server   string
@@ -54,7 +57,7 @@ func terms(logs []*Log, kinds ...Kind) []*term {
 				t.last, t.lastBy = a.At, l.Kind
 			}
 			// A cut network may deliver what was answered long before.
-			if l.Kind != TCP && a.Acked.After(t.seen) {
+			if l.Kind != TCP && l.Kind != New && a.Acked.After(t.seen) {
 				t.seen = a.Acked
 			}
 		}
@@ -142,7 +145,7 @@ type loss struct {
 // compare finds the missing rows. survivors are the members that no fault hit.
 func compare(logs []*Log, there map[int]map[int64]bool, far *received, survivors []string) loss {
 	var l loss
-	all := terms(logs, TCP, Socket, Probe, Pipelined)
+	all := terms(logs, clientKinds...)
 	for _, log := range logs {
 		acks := log.Acks()
 		if log.Kind == Inside {

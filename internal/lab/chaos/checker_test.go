@@ -42,7 +42,7 @@ func TestOverlap(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			all := terms(c.logs, TCP, Socket, Probe, Pipelined)
+			all := terms(c.logs, clientKinds...)
 			got, evidence := overlap(all, all)
 			if got != c.want || !strings.Contains(strings.Join(evidence, "\n"), c.says) {
 				t.Errorf("%v, want %v with %q\n%v", got, c.want, c.says, evidence)

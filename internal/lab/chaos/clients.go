@@ -19,6 +19,9 @@ type Kind string
 const (
 	// TCP: from a machine of its own, by a string with all members.
 	TCP Kind = "tcp"
+	// New: as TCP, but each row over a connection of its own: a server whose
+	// sessions work may still refuse everybody new.
+	New Kind = "new"
 	// Socket: on a member's machine, by the unix socket.
 	Socket Kind = "socket"
 	// Probe: on a member's machine, by TCP. Not reached by any cut either.
@@ -108,6 +111,7 @@ func (s *scene) hire(load Load) *company {
 	for range 2 {
 		c.row(ctx, TCP, s.app.Name, 40*time.Millisecond, s.connectTCP)
 	}
+	c.row(ctx, New, s.app.Name, 200*time.Millisecond, s.connectTCP)
 	for _, m := range s.cluster.Members {
 		c.row(ctx, Socket, m.Name, 50*time.Millisecond, func(ctx context.Context) (*pgx.Conn, error) { return primaryOnly(ctx, m.ConnectSocket) })
 		c.row(ctx, Probe, m.Name, 50*time.Millisecond, func(ctx context.Context) (*pgx.Conn, error) { return primaryOnly(ctx, m.Connect) })
@@ -194,12 +198,12 @@ func (c *company) row(ctx context.Context, kind Kind, host string, every time.Du
 				err = c.insert(ctx, l, conn)
 			}
 			l.failed(err)
-			if err != nil && conn != nil { // what became of the row is unknown
+			if (err != nil || kind == New) && conn != nil { // after an error: what became of the row is unknown
 				conn.Close(ctx)
 				conn = nil
 			}
 			pause := 1
-			if conn == nil && kind != TCP {
+			if conn == nil && host != c.scene.app.Name {
 				pause = 4
 			}
 			for range pause {
@@ -227,7 +231,7 @@ func (c *company) insert(ctx context.Context, l *Log, conn *pgx.Conn) error {
 		return err
 	}
 	a.Acked = time.Now()
-	if l.Kind == TCP {
+	if addr != "" {
 		a.Server = c.scene.named(addr)
 	}
 	a.At, a.LSN = time.UnixMicro(at), uint64(lsn)

@@ -126,7 +126,7 @@ func (o Options) Plan(n int) Round {
 // deck is the faults to choose from.
 func (o Options) deck() []Fault {
 	if len(o.Faults) == 0 {
-		return slices.DeleteFunc(slices.Clone(catalogue), func(f Fault) bool { return f.OnRequest })
+		return catalogue
 	}
 	return slices.DeleteFunc(slices.Clone(catalogue), func(f Fault) bool { return !slices.Contains(o.Faults, f.Name) })
 }

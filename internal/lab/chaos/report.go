@@ -29,7 +29,7 @@ type line struct {
 	lost, inside, bound int // asynchronous
 	lostSync, lostOther int // synchronous: a confirming standby survived, or may not have
 	changes             int
-	tcp, socket         []time.Duration
+	tcp, fresh, socket  []time.Duration
 	failed              int
 }
 
@@ -72,7 +72,7 @@ func (l *line) add(o Outcome) {
 	l.two, l.twoInside = l.two+o.Two, l.twoInside+o.TwoInside
 	l.acked += o.Rows.Acked
 	l.changes += o.Changes
-	l.tcp, l.socket = append(l.tcp, o.OutageTCP), append(l.socket, o.OutageSocket)
+	l.tcp, l.fresh, l.socket = append(l.tcp, o.OutageTCP), append(l.fresh, o.OutageNew), append(l.socket, o.OutageSocket)
 	if len(o.Failures) > 0 {
 		l.failed++
 	}
@@ -80,12 +80,13 @@ func (l *line) add(o Outcome) {
 
 // heads are the columns; what each means is below the table.
 var heads = []string{"fault", "rounds", "two primaries s", "inside s", "rows acked", "lost async (bound)", "inside", "lost sync",
-	"changes", "outage TCP", "outage socket", "failed"}
+	"changes", "outage TCP", "new", "socket", "failed"}
 
 const legend = `rounds: asynchronous + synchronous. Two primaries: seconds in which two members acknowledged writes to clients; inside: the same
 for statements that commit in a loop within the server. Lost: acknowledged rows missing afterwards; bound: rows of deposed primaries
 that no unhurt member was seen to have received; inside: committed by such statements. Lost sync: with 'ANY 1 (*)'; after a + those
-of rounds whose faults hit two members. Changes: of the leader. Outage: median and longest time without an acknowledgement.
+of rounds whose faults hit two members. Changes: of the leader. Outage: median and longest time without an acknowledgement to a TCP client, to one that
+connects for every row, and to local clients by the unix socket of any member.
 * outside of what is promised.`
 
 func (l line) cells() []string {
@@ -98,7 +99,7 @@ func (l line) cells() []string {
 		lostSync += fmt.Sprintf(" + %d", l.lostOther)
 	}
 	return []string{name, fmt.Sprintf("%d+%d", l.async, l.sync), fmt.Sprintf("%.3g", l.two), fmt.Sprintf("%.3g", l.twoInside), fmt.Sprint(l.acked),
-		fmt.Sprintf("%d (%d)", l.lost, l.bound), fmt.Sprint(l.inside), lostSync, fmt.Sprint(l.changes), spread(l.tcp), spread(l.socket), fmt.Sprint(l.failed)}
+		fmt.Sprintf("%d (%d)", l.lost, l.bound), fmt.Sprint(l.inside), lostSync, fmt.Sprint(l.changes), spread(l.tcp), spread(l.fresh), spread(l.socket), fmt.Sprint(l.failed)}
 }
 
 // spread is median and maximum.

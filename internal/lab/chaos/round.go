@@ -35,6 +35,7 @@ type Outcome struct {
 	Rows      loss    `json:"rows"`
 	// Outages: the longest time without an acknowledgement.
 	OutageTCP    time.Duration `json:"outage_tcp"`
+	OutageNew    time.Duration `json:"outage_new_connections"`
 	OutageSocket time.Duration `json:"outage_socket"`
 	Changes      int           `json:"leader_changes"`
 	Whole        time.Duration `json:"whole_after"`
@@ -195,7 +196,7 @@ func (s *scene) advance(c *company, timeout time.Duration) {
 // judge compares and says what is wrong.
 func (s *scene) judge(out *Outcome, c *company, primary *lab.Member, struck []string, begun, to time.Time) {
 	logs := c.all()
-	clients := terms(logs, TCP, Socket, Probe, Pipelined)
+	clients := terms(logs, clientKinds...)
 	inside := terms(logs, Inside)
 	var noLoss = true
 	for _, st := range out.Strikes {
@@ -212,7 +213,8 @@ func (s *scene) judge(out *Outcome, c *company, primary *lab.Member, struck []st
 		s.note("term: %s, timeline %d: %d rows, %s to %s (%s)", t.server, t.timeline, t.rows, clock(t.first), clock(t.last), t.lastBy)
 	}
 	out.Changes = max(0, len(clients)-1)
-	out.OutageTCP, out.OutageSocket = gap(logs, begun, to, false, TCP), gap(logs, begun, to, true, Socket)
+	out.OutageTCP, out.OutageNew = gap(logs, begun, to, false, TCP), gap(logs, begun, to, false, New)
+	out.OutageSocket = gap(logs, begun, to, true, Socket)
 
 	there, err := present(primary, logs)
 	if err != nil {

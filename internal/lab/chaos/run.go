@@ -53,7 +53,7 @@ func FromEnvironment() (Settings, error) {
 		}
 	}
 	if v := os.Getenv("FAULTS"); v != "" {
-		for _, name := range strings.Split(v, ",") {
+		for _, name := range strings.Split(v, ";") {
 			s.Faults = append(s.Faults, strings.TrimSpace(name))
 		}
 	}
@@ -70,7 +70,7 @@ func (s Settings) Command() string {
 		line += fmt.Sprintf(" LOAD=%s", s.Load)
 	}
 	if len(s.Faults) > 0 {
-		line += fmt.Sprintf(" FAULTS='%s'", strings.Join(s.Faults, ","))
+		line += fmt.Sprintf(" FAULTS='%s'", strings.Join(s.Faults, ";"))
 	}
 	if s.Only >= 0 {
 		line += fmt.Sprintf(" ROUND=%d", s.Only)
@@ -160,8 +160,8 @@ func (o Outcome) line() string {
 	if len(o.Failures) > 0 {
 		verdict = "FAILED: " + strings.Join(o.Failures, "; ") + "\n    logs: " + o.Kept
 	}
-	return fmt.Sprintf("%s\n    load %.1f, %d rows, lost %d (bound %d, up to %.1f s before its server's last) + %d inside, two primaries %.3g s (%.3g s inside), outage %.1f s TCP, %.1f s socket, leader changes %d: %s",
-		o.Plan, o.Load1, o.Rows.Acked, o.Rows.Lost, o.Rows.Bound, o.Rows.Before.Seconds(), o.Rows.Inside, o.Two, o.TwoInside, o.OutageTCP.Seconds(), o.OutageSocket.Seconds(), o.Changes, verdict)
+	return fmt.Sprintf("%s\n    load %.1f, %d rows, lost %d (bound %d, up to %.1f s before its server's last) + %d inside, two primaries %.3g s (%.3g s inside), outage %.1f s TCP, %.1f s new, %.1f s socket, leader changes %d: %s",
+		o.Plan, o.Load1, o.Rows.Acked, o.Rows.Lost, o.Rows.Bound, o.Rows.Before.Seconds(), o.Rows.Inside, o.Two, o.TwoInside, o.OutageTCP.Seconds(), o.OutageNew.Seconds(), o.OutageSocket.Seconds(), o.Changes, verdict)
 }
 
 func closed(c <-chan struct{}) bool {
