@@ -47,7 +47,7 @@ lab: ## all lab stories: PG=17 ETCD=3.6.16 RUN=Switchover
 	PGHA_LAB=all PG=$(PG) ETCD=$(ETCD) CGO_ENABLED=1 go test -race -count=1 -timeout 120m -v -run '$(RUN)' ./internal/lab/...
 
 # SEED and ROUND repeat, FAULTS='agent frozen;machine lost' chooses, HARSH=1
-# adds a second fault to every other round, LOAD=pipeline has the hardest client
+# adds a second fault to every round, LOAD=pipeline has the hardest client
 # in every round. Report and logs: .lab/chaos.
 chaos: TIME = 30m
 chaos: ## random faults, clients that count: TIME=30m SEED=7 HARSH=1

@@ -11,8 +11,7 @@ import (
 // Options are what `make chaos` is asked for.
 type Options struct {
 	Seed uint64
-	// Harsh adds a second fault, on another or the same machine, to every
-	// other pair of rounds.
+	// Harsh adds a second fault to every round, on another or the same machine.
 	Harsh bool
 	// Faults are names from the catalogue; all when empty.
 	Faults []string
@@ -107,7 +106,7 @@ func (o Options) Plan(n int) Round {
 	first := deck[order[pair%len(deck)]]
 	r := Round{Number: n, Mode: Async, Load: []Load{Waits, Waits, Computes, Pipeline}[rnd.IntN(4)]}
 	r.Strikes = []Strike{o.strike(rnd, first, 85)}
-	if o.Harsh && pair%2 == 1 {
+	if o.Harsh {
 		second := o.strike(rnd, deck[rnd.IntN(len(deck))], 50)
 		if !second.fault().Instant || !first.Instant {
 			second.At = o.part(rnd.Float64() * 1.2)

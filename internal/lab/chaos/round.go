@@ -209,10 +209,12 @@ func (s *scene) judge(out *Outcome, c *company, primary *lab.Member, struck []st
 	two, evidence := overlap(clients, clients)
 	twoInside, more := overlap(inside, clients)
 	out.Two, out.TwoInside = two.Seconds(), twoInside.Seconds()
-	for _, t := range clients {
+	for i, t := range clients {
+		if i > 0 && t.server != clients[i-1].server {
+			out.Changes++
+		}
 		s.note("term: %s, timeline %d: %d rows, %s to %s (%s)", t.server, t.timeline, t.rows, clock(t.first), clock(t.last), t.lastBy)
 	}
-	out.Changes = max(0, len(clients)-1)
 	out.OutageTCP, out.OutageNew = gap(logs, begun, to, false, TCP), gap(logs, begun, to, false, New)
 	out.OutageSocket = gap(logs, begun, to, true, Socket)
 
