@@ -82,12 +82,12 @@ func (l *line) add(o Outcome) {
 var heads = []string{"fault", "rounds", "two primaries s", "inside s", "rows acked", "lost async (bound)", "inside", "lost sync",
 	"changes", "outage TCP", "new", "socket", "failed"}
 
-const legend = `rounds: asynchronous + synchronous. Two primaries: seconds in which two members acknowledged writes to clients; inside: the same
-for statements that commit in a loop within the server. Lost: acknowledged rows missing afterwards; bound: rows of deposed primaries
-that no unhurt member was seen to have received; inside: committed by such statements. Lost sync: with 'ANY 1 (*)'; after a + those
-of rounds whose faults hit two members. Changes: of the leader. Outage: median and longest time without an acknowledgement to a TCP client, to one that
-connects for every row, and to local clients by the unix socket of any member.
-* outside of what is promised.`
+const legend = `rounds: asynchronous + synchronous. Two primaries: seconds in which two members acknowledged writes to clients; inside:
+the same for statements that commit in a loop within the server. Lost: acknowledged rows missing afterwards; bound: rows
+of deposed primaries that no unhurt member was seen to have received; inside: committed by such statements. Lost sync:
+with 'ANY 1 (*)'; after a + those of rounds whose faults hit two members. Changes: of the leader. Outage: median and
+longest time without an acknowledgement to a TCP client, to one that connects for every row, and to local clients by the
+unix socket of any member. * outside of what is promised.`
 
 func (l line) cells() []string {
 	name := l.fault

@@ -92,7 +92,7 @@ func (s *scene) run(r Round, interrupted <-chan struct{}) (out Outcome) {
 		}
 		s.ops.Wait()
 		out.Failures = append(out.Failures, s.bench.taken()...)
-		if len(out.Failures) > 0 {
+		if len(out.Failures) > 0 && !closed(interrupted) {
 			j.note("failed: %s", strings.Join(out.Failures, "\n"))
 			out.Kept = s.keep(r, j, c)
 		}

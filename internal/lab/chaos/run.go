@@ -119,13 +119,14 @@ func Run(t testing.TB, s Settings, dir string, interrupted <-chan struct{}) Repo
 			age = 0
 		}
 		out := stage.run(round, interrupted)
-		if closed(interrupted) { // cut short: it proves nothing but what it found
-			if len(out.Failures) == 0 || out.Two == 0 {
-				continue
-			}
+		if closed(interrupted) {
+			continue // cut short: it proves nothing
 		}
-		r.Rounds = append(r.Rounds, out)
+		r.Rounds, r.Ended = append(r.Rounds, out), time.Now()
 		fmt.Println(out.line())
+		if err := r.Save(dir); err != nil { // after each round: a killed run keeps its report
+			t.Error(err)
+		}
 		if len(out.Failures) > 0 {
 			end() // what it left could spoil the next
 		}
