@@ -17,6 +17,9 @@ type Options struct {
 	Faults []string
 	// Load is what every round has; empty: the plan chooses.
 	Load Load
+	// Patroni has the real Patroni on all members: what the checker then finds
+	// shows that it can find it, and what pgha is measured against.
+	Patroni bool
 	// TTL of the cluster, in seconds.
 	TTL int
 }

@@ -28,7 +28,8 @@ type Settings struct {
 	Rounds int
 }
 
-// FromEnvironment reads TIME, SEED, ROUND, FAULTS, HARSH, LOAD and TTL.
+// FromEnvironment reads TIME, SEED, ROUND, FAULTS, HARSH, LOAD, TTL
+// and PEER (patroni).
 func FromEnvironment() (Settings, error) {
 	s := Settings{Only: -1, Time: 30 * time.Minute, Options: Options{TTL: 10, Harsh: os.Getenv("HARSH") != "", Load: Load(os.Getenv("LOAD")), Seed: uint64(time.Now().Unix() % 100000)}}
 	var err error
@@ -46,6 +47,12 @@ func FromEnvironment() (Settings, error) {
 		if s.Only, err = strconv.Atoi(v); err != nil || s.Only < 0 {
 			return s, fmt.Errorf("ROUND=%s: want the number of a round, from 0", v)
 		}
+	}
+	if v := os.Getenv("PEER"); v != "" {
+		if v != "patroni" {
+			return s, fmt.Errorf("PEER=%s: want patroni, or nothing for pgha", v)
+		}
+		s.Patroni, s.TTL = true, 20
 	}
 	if v := os.Getenv("TTL"); v != "" {
 		if s.TTL, err = strconv.Atoi(v); err != nil || s.TTL < 5 {
@@ -65,6 +72,9 @@ func (s Settings) Command() string {
 	line := fmt.Sprintf("make chaos TIME=%v SEED=%d TTL=%d PG=%s ETCD=%s", s.Time, s.Seed, s.TTL, or(os.Getenv("PG"), fmt.Sprint(lab.DefaultPG)), lab.EtcdVersion())
 	if s.Harsh {
 		line += " HARSH=1"
+	}
+	if s.Patroni {
+		line += " PEER=patroni"
 	}
 	if s.Load != "" {
 		line += fmt.Sprintf(" LOAD=%s", s.Load)
@@ -91,6 +101,10 @@ func Run(t testing.TB, s Settings, dir string, interrupted <-chan struct{}) Repo
 	keepRoot = dir
 	r := Report{Command: s.Command(), Begun: time.Now(), TTL: s.TTL,
 		Versions: fmt.Sprintf("PostgreSQL %d, etcd %s", lab.PGVersion(t), lab.EtcdVersion())}
+	if s.Patroni {
+		_, version := lab.PatroniPeer(t)
+		r.Versions += ", Patroni " + version
+	}
 	var stage *scene
 	var bench *bench
 	end := func() {
@@ -110,7 +124,7 @@ func Run(t testing.TB, s Settings, dir string, interrupted <-chan struct{}) Repo
 		if stage == nil || age >= freshEvery {
 			end()
 			var failed *Outcome
-			if stage, bench, failed = open(t, s.TTL, round); failed != nil {
+			if stage, bench, failed = open(t, s.Options, round); failed != nil {
 				r.Rounds = append(r.Rounds, *failed)
 				fmt.Println(failed.line())
 				end()
@@ -134,7 +148,7 @@ func Run(t testing.TB, s Settings, dir string, interrupted <-chan struct{}) Repo
 }
 
 // open starts a cluster, or says why it did not come up.
-func open(t testing.TB, ttl int, r Round) (s *scene, b *bench, failed *Outcome) {
+func open(t testing.TB, o Options, r Round) (s *scene, b *bench, failed *Outcome) {
 	j := &journal{}
 	b = &bench{TB: t, log: func(text string) { j.note("lab: %s", text) }}
 	defer func() {
@@ -149,7 +163,7 @@ func open(t testing.TB, ttl int, r Round) (s *scene, b *bench, failed *Outcome) 
 			os.WriteFile(failed.Kept, []byte(j.String()+why), 0o644)
 		}
 	}()
-	return newScene(b, ttl, j.note), b, nil
+	return newScene(b, o, j.note), b, nil
 }
 
 // line is the round for a terminal.

@@ -33,22 +33,25 @@ type scene struct {
 }
 
 // newScene starts a cluster; it panics with stopped where the lab would fail.
-func newScene(b *bench, ttl int, note func(string, ...any)) *scene {
+func newScene(b *bench, opts Options, note func(string, ...any)) *scene {
 	s := &scene{bench: b, disks: map[string]*lab.Disk{}, note: note}
 	b.log = func(text string) { s.note("lab: %s", text) }
 	s.lab = lab.New(b)
 	s.lab.NeedNetwork()
 	s.etcd = s.lab.StartEtcd(3)
 	s.app = s.lab.Host("app01")
-	o := lab.Options{TTL: ttl, LoopWait: 2, RetryTimeout: 3,
+	o := lab.Options{TTL: opts.TTL, LoopWait: 2, RetryTimeout: 3,
 		// What a lost machine misses must fit on the small disks.
 		Parameters: []string{"max_wal_size: 64MB", "wal_keep_size: 48MB", "logging_collector: 'off'", "log_line_prefix: '%m [%p] '"},
 		DataOn: func(h *lab.Host) string {
 			s.disks[h.Name] = h.Disk("disk", diskMiB)
 			return s.disks[h.Name].Path
 		}}
-	if ttl < 10 {
+	if opts.TTL < 10 {
 		o.LoopWait, o.RetryTimeout = 1, 2
+	}
+	if opts.Patroni {
+		o.Patroni = []string{"pg01", "pg02", "pg03"}
 	}
 	s.cluster = s.lab.NewCluster(s.etcd, o)
 	s.cluster.Start()
