@@ -148,13 +148,14 @@ func (c *company) dismiss() {
 }
 
 // connectTCP is an application's connection: whichever server accepts writes.
-// A machine that is gone is silent, so each gets 300 ms.
+// A machine that is gone is silent, so each gets a second: less is not
+// enough for a handshake on a busy machine.
 func (s *scene) connectTCP(ctx context.Context) (*pgx.Conn, error) {
 	cfg, err := pgx.ParseConfig(s.cluster.DSN())
 	if err != nil {
 		return nil, err
 	}
-	cfg.ConnectTimeout = 300 * time.Millisecond
+	cfg.ConnectTimeout = time.Second
 	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		return s.app.Dial(ctx, network, addr)
 	}
