@@ -111,7 +111,7 @@ func spread(d []time.Duration) string {
 	if len(s) == 1 {
 		return fmt.Sprintf("%.1f s", s[0].Seconds())
 	}
-	return fmt.Sprintf("%.1f / %.1f s", s[len(s)/2].Seconds(), s[len(s)-1].Seconds())
+	return fmt.Sprintf("%.1f / %.1f s", s[(len(s)-1)/2].Seconds(), s[len(s)-1].Seconds())
 }
 
 // Failed are the rounds that broke a promise, or could not be played.
