@@ -8,9 +8,9 @@
 // logs are compared with the new primary's table (checker.go), and the round
 // becomes a line of the report (report.go).
 //
-// A plan is made of a seed alone: the same SEED, FAULTS and HARSH give the same
-// rounds, and ROUND repeats one of them. What the machine does in between
-// differs from run to run.
+// A plan is made of a seed and the catalogue: the same SEED, FAULTS, HARSH and
+// LOAD give the same rounds until a fault is added, and ROUND repeats one of
+// them. What the machine does in between differs from run to run.
 //
 // To add a fault, add it to the catalogue; nothing else has to know of it.
 package chaos
