@@ -173,7 +173,7 @@ func (o Options) Check() error {
 	}
 	for _, name := range o.Faults {
 		if !slices.Contains(all, name) {
-			return fmt.Errorf("FAULTS: there is no fault %q; there are: %s", name, strings.Join(all, ", "))
+			return fmt.Errorf("FAULTS: there is no fault %q; there are: %s", name, strings.Join(all, "; "))
 		}
 	}
 	return nil

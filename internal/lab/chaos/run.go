@@ -114,6 +114,7 @@ func Run(t testing.TB, s Settings, dir string, interrupted <-chan struct{}) Repo
 		stage, bench = nil, nil
 	}
 	defer func() { end() }()
+	unopened := 0
 	for n, age := max(s.Only, 0), 0; ; n, age = n+1, age+1 {
 		switch {
 		case closed(interrupted), time.Since(r.Begun) > s.Time, s.Only >= 0 && n > s.Only, s.Rounds > 0 && len(r.Rounds) >= s.Rounds:
@@ -128,9 +129,13 @@ func Run(t testing.TB, s Settings, dir string, interrupted <-chan struct{}) Repo
 				r.Rounds = append(r.Rounds, *failed)
 				fmt.Println(failed.line())
 				end()
+				if unopened++; unopened == 2 { // a third attempt would say the same
+					r.Ended = time.Now()
+					return r
+				}
 				continue
 			}
-			age = 0
+			age, unopened = 0, 0
 		}
 		out := stage.run(round, interrupted)
 		if closed(interrupted) {
