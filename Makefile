@@ -49,6 +49,14 @@ lab: ## all lab stories: PG=17 ETCD=3.6.16 RUN=Switchover
 watchdog: ## the watchdog device on the kernel's drivers, in a virtual machine (qemu, apt)
 	internal/watchdog/vm.sh
 
+# SEED and ROUND repeat, FAULTS='agent frozen;machine lost' chooses, HARSH=1
+# adds a second fault to every round, LOAD=pipeline has the hardest client
+# in every round, PEER=patroni does all this to the real Patroni. Report and logs: .lab/chaos.
+chaos: TIME = 30m
+chaos: ## random faults, clients that count: TIME=30m SEED=7 HARSH=1
+	PGHA_LAB=chaos PG=$(PG) ETCD=$(ETCD) TIME=$(TIME) SEED=$(SEED) ROUND=$(ROUND) FAULTS='$(FAULTS)' HARSH=$(HARSH) LOAD=$(LOAD) TTL=$(TTL) PEER=$(PEER) \
+		go test -count=1 -timeout 0 -v -run 'TestChaos$$' ./internal/lab/chaos
+
 demo: build ## three PostgreSQL members on this machine; the primary is killed
 	$(BINDIR)/pgha demo --script failover
 
@@ -82,4 +90,4 @@ fix: ## repair what check finds
 clean: ## what make built
 	rm -rf $(BINDIR) .lab demo/bundle/etcdtrio demo/bundle/etcdtrio.gz
 
-.PHONY: help build test unit sim short lab watchdog demo bench fuzz golden check fix clean
+.PHONY: help build test unit sim short lab chaos watchdog demo bench fuzz golden check fix clean

@@ -267,3 +267,6 @@ func (e *Etcd) Dump() string {
 	}
 	return b.String()
 }
+
+// Alive says whether the member's process runs (a stopped one does).
+func (m *EtcdMember) Alive() bool { return m.proc != nil && m.proc.Alive() }

@@ -127,11 +127,22 @@ func (l *Lab) keepLogs() {
 	}
 	keep := filepath.Join(root, ".lab", strings.ReplaceAll(l.t.Name(), "/", "_"))
 	os.RemoveAll(keep)
-	if err := os.MkdirAll(keep, 0o755); err != nil {
+	if err := l.CopyLogs(keep, func(name, text string) {
+		l.t.Logf("== end of %s\n%s", name, tail(text, 25))
+	}); err != nil {
 		l.t.Logf("lab: logs not kept: %v", err)
 		return
 	}
-	filepath.WalkDir(l.Dir, func(path string, d fs.DirEntry, err error) error {
+	l.t.Logf("lab: logs kept in %s", keep)
+}
+
+// CopyLogs copies every log and configuration file of the run into a
+// directory, which is made, and calls each (if not nil) with every log.
+func (l *Lab) CopyLogs(keep string, each func(name, text string)) error {
+	if err := os.MkdirAll(keep, 0o755); err != nil {
+		return err
+	}
+	return filepath.WalkDir(l.Dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !isLog(path) {
 			return nil
 		}
@@ -140,14 +151,14 @@ func (l *Lab) keepLogs() {
 			return nil
 		}
 		name := strings.ReplaceAll(strings.TrimPrefix(path, l.Dir+"/"), "/", "_")
-		os.WriteFile(filepath.Join(keep, name), text, 0o644)
-		if filepath.Ext(path) == ".yml" {
-			return nil
+		if err := os.WriteFile(filepath.Join(keep, name), text, 0o644); err != nil {
+			return err
 		}
-		l.t.Logf("== end of %s\n%s", name, tail(string(text), 25))
+		if each != nil && filepath.Ext(path) != ".yml" {
+			each(name, string(text))
+		}
 		return nil
 	})
-	l.t.Logf("lab: logs kept in %s", keep)
 }
 
 func isLog(path string) bool {
