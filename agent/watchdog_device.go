@@ -38,12 +38,13 @@ type bounded struct {
 	under chan struct{} // closed when the call under way has returned; nil: none
 }
 
-// begin runs call, unless an earlier one is still under way.
-func (b *bounded) begin(call func()) bool {
+// begin runs call after the earlier one, unless that is still under way when
+// the time is over. One whose answer has been heard may need a moment to end.
+func (b *bounded) begin(late <-chan time.Time, call func()) bool {
 	if b.under != nil {
 		select {
 		case <-b.under:
-		default:
+		case <-late:
 			return false
 		}
 	}
@@ -59,11 +60,11 @@ func (b *bounded) begin(call func()) bool {
 // do waits for one call. Errors: errMute, and the call's.
 func (b *bounded) do(limit time.Duration, call func() error) error {
 	result := make(chan error, 1)
-	if !b.begin(func() { result <- call() }) {
-		return errMute
-	}
 	late := time.NewTimer(limit)
 	defer late.Stop()
+	if !b.begin(late.C, func() { result <- call() }) {
+		return errMute
+	}
 	select {
 	case err := <-result:
 		return err
@@ -76,7 +77,9 @@ func (b *bounded) do(limit time.Duration, call func() error) error {
 // would feed it.
 func (b *bounded) open(path string) (*watchdog.Device, error) {
 	taken, failed, late := make(chan *watchdog.Device), make(chan error, 1), make(chan struct{})
-	begun := b.begin(func() {
+	timer := time.NewTimer(setUpBound)
+	defer timer.Stop()
+	begun := b.begin(timer.C, func() {
 		d, err := patientOpen(path)
 		if err != nil {
 			failed <- err
@@ -91,8 +94,6 @@ func (b *bounded) open(path string) (*watchdog.Device, error) {
 	if !begun {
 		return nil, errMute
 	}
-	timer := time.NewTimer(setUpBound)
-	defer timer.Stop()
 	select {
 	case d := <-taken:
 		return d, nil

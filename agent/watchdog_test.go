@@ -483,3 +483,20 @@ func TestWatchdogThatTakesNoKeepalive(t *testing.T) {
 		})
 	}
 }
+
+// A call whose answer was heard needs a moment to end: the next one waits for
+// it instead of taking the device for mute. One that hangs is not waited for.
+func TestWatchdogCallsAreBounded(t *testing.T) {
+	var b bounded
+	hang := make(chan struct{})
+	if err := b.do(time.Millisecond, func() error { <-hang; return nil }); err != errMute {
+		t.Fatalf("a call that hangs: %v", err)
+	}
+	if err := b.do(time.Millisecond, func() error { return nil }); err != errMute {
+		t.Errorf("beside a call that hangs: %v", err)
+	}
+	time.AfterFunc(50*time.Millisecond, func() { close(hang) })
+	if err := b.do(10*time.Second, func() error { return nil }); err != nil {
+		t.Errorf("after it: %v", err)
+	}
+}
