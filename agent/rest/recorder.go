@@ -27,8 +27,8 @@ type Recorder struct {
 	roleChanged prometheus.Gauge
 	// failsafe mode, as the primary
 	failsafeEntries, failsafeSeconds prometheus.Counter
-	requests    *prometheus.CounterVec
-	answers     *prometheus.HistogramVec
+	requests                         *prometheus.CounterVec
+	answers                          *prometheus.HistogramVec
 }
 
 // Buckets in seconds. A renewal is well below 100 ms where all is well; what
@@ -69,8 +69,8 @@ func NewRecorder() *Recorder {
 			Help: "When PostgreSQL here was last seen to become a primary or to stop being one; 0: not since the agent's start."}),
 		failsafeEntries: prometheus.NewCounter(prometheus.CounterOpts{Name: "pgha_failsafe_entries_total", Help: "Times that this primary entered failsafe mode."}),
 		failsafeSeconds: prometheus.NewCounter(prometheus.CounterOpts{Name: "pgha_failsafe_seconds_total", Help: "Time for which this primary was in failsafe mode."}),
-		requests: counter("pgha_rest_requests_total", "Requests to the REST API by class of path and status code.", "path", "code"),
-		answers:  histogram("pgha_rest_request_duration_seconds", "Duration of requests to the REST API, health checks apart from the rest.", fastBuckets, "kind"),
+		requests:        counter("pgha_rest_requests_total", "Requests to the REST API by class of path and status code.", "path", "code"),
+		answers:         histogram("pgha_rest_request_duration_seconds", "Duration of requests to the REST API, health checks apart from the rest.", fastBuckets, "kind"),
 	}
 }
 
