@@ -276,6 +276,8 @@ func (m *machine) AskUpstream(ctx context.Context) (ha.UpstreamOutcome, string) 
 	switch up.State {
 	case instance.UpstreamPrimary:
 		return ha.UpstreamPrimary, up.At
+	case instance.UpstreamIdle:
+		return ha.UpstreamIdle, up.At
 	case instance.UpstreamFed:
 		return ha.UpstreamFed, up.At
 	case instance.UpstreamUnclear:

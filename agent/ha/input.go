@@ -276,7 +276,8 @@ type UpstreamOutcome int
 
 const (
 	UpstreamNotAsked UpstreamOutcome = iota
-	UpstreamDead                     // nobody there, or nobody of this cluster, or a standby without a source
+	UpstreamIdle                     // a standby without a source: a stream from it proves nothing
+	UpstreamDead                     // nobody there, or nobody of this cluster
 	UpstreamPrimary                  // it is a primary
 	UpstreamFed                      // a standby that receives WAL: a primary lives behind it
 	UpstreamUnclear                  // somebody is there and does not answer the question

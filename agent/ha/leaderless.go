@@ -55,6 +55,7 @@ func upstreamFirst(in Input) (Decision, bool) {
 	switch {
 	case in.Tried.Upstream == UpstreamNotAsked:
 		return do(in, AskUpstream{}, "is the server that this standby followed a primary"), true
+	case in.Tried.Upstream == UpstreamIdle:
 	case in.Tried.Upstream > UpstreamDead || streamedLately(in):
 		who := upstreamText(in)
 		return restFor(in, retryPause, Reason{Code: WaitUpstream, Detail: who}).

@@ -29,7 +29,7 @@ import (
 //	promise  b heard=-5s until=25s slots=a:0/5 mixed (agreed with b); promise -
 //	born     -5s (when this agent began)
 //	try      renew= acquire= release= handover= failover= initialize= register= config= (done, refused, failed)
-//	         follow=same|changed|restart|failed examine=same|diverged|undecided|split upstream=dead|primary|fed|unclear
+//	         follow=same|changed|restart|failed examine=same|diverged|undecided|split upstream=dead|idle|primary|fed|unclear
 //	reload   as cluster, or: silent
 //	job      <kind> phase=shutdown|promoting checkpoint= canceled age=
 //	finished ok|failed|unreachable|still-starting checkpoint=

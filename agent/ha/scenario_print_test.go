@@ -12,7 +12,7 @@ import (
 
 var rewindNames = []string{"initial", "check", "need", "not-needed", "success", "failed"}
 
-var upstreamNames = map[UpstreamOutcome]string{UpstreamDead: "dead", UpstreamPrimary: "primary", UpstreamFed: "fed", UpstreamUnclear: "unclear"}
+var upstreamNames = map[UpstreamOutcome]string{UpstreamDead: "dead", UpstreamIdle: "idle", UpstreamPrimary: "primary", UpstreamFed: "fed", UpstreamUnclear: "unclear"}
 
 func levelName(l Level) string {
 	return map[Level]string{Info: "info", Warning: "warning", Error: "error", Critical: "critical"}[l]

@@ -186,7 +186,7 @@ func (c *control) AskUpstream(context.Context) (ha.UpstreamOutcome, string) {
 	case from.db.run.up != nil:
 		return ha.UpstreamFed, from.name
 	}
-	return ha.UpstreamDead, from.name
+	return ha.UpstreamIdle, from.name
 }
 
 // SyncSlots implements agent.Server. Slots keep WAL, and WAL is never removed here.
