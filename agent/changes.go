@@ -19,6 +19,7 @@ type recorder interface {
 	SwitchedOver(result string)
 	Phase(operation, phase string, took time.Duration)
 	RoleChanged(at time.Time)
+	Failsafe(entered bool, d time.Duration)
 }
 
 // Why a member was promoted: label reason of pgha_promotions_total, and, but
@@ -58,6 +59,8 @@ type changes struct {
 
 	promotion *promotion
 	demotion  *demotion
+	// failsafe is until when failsafe mode has been counted; zero: it is off.
+	failsafe clock.Instant
 }
 
 // promotion is one under way on this member.
@@ -81,9 +84,27 @@ var _ Meter = (*changes)(nil)
 // Renewed implements Meter.
 func (t *changes) Renewed(took time.Duration) { t.to.Renewed(took) }
 
+// countFailsafe counts the time in failsafe mode, up to the end of this pass.
+func (t *changes) countFailsafe(c Cycle) {
+	since := c.View.Memory.FailsafeSince
+	switch {
+	case t.failsafe.IsZero() && since.IsZero():
+	case t.failsafe.IsZero():
+		t.to.Failsafe(true, c.Ended.Sub(since))
+		t.failsafe = c.Ended
+	default:
+		t.to.Failsafe(false, c.Ended.Sub(t.failsafe))
+		t.failsafe = c.Ended
+		if since.IsZero() {
+			t.failsafe = 0
+		}
+	}
+}
+
 // Cycle implements Meter.
 func (t *changes) Cycle(c Cycle) {
 	t.to.Cycle(c.Took(), c.Overrun(), string(c.View.Reason.Code))
+	t.countFailsafe(c)
 	if primary := c.View.Local.Primary(); primary != t.primary || !t.began {
 		if t.began {
 			t.to.RoleChanged(t.wall())

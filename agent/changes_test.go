@@ -33,6 +33,7 @@ func (r *told) Demoting(reason string)             { r.note("demoting %s", reaso
 func (r *told) FailedOver(reason string)           { r.note("failed over %s", reason) }
 func (r *told) SwitchedOver(result string)         { r.note("switched over %s", result) }
 func (r *told) RoleChanged(time.Time)              { r.note("role changed") }
+func (r *told) Failsafe(in bool, d time.Duration)  { r.note("failsafe %t %v", in, d) }
 func (r *told) Phase(o, p string, d time.Duration) { r.note("phase %s %s %v", o, p, d) }
 
 // pass is one cycle of member a at a second of the story.
@@ -50,6 +51,7 @@ type pass struct {
 	tried     ha.Tried
 	lastLed   string
 	unlocked  float64
+	failsafe  float64 // since when; 0: it is off
 	took      time.Duration
 }
 
@@ -68,6 +70,9 @@ func (p pass) cycle() Cycle {
 	m := ha.Memory{Demotion: p.demotion}
 	if p.lastLed != "" {
 		m.LastLed = &dcs.Cluster{Leader: &dcs.Leader{Name: p.lastLed}}
+	}
+	if p.failsafe != 0 {
+		m.FailsafeSince = second(p.failsafe)
 	}
 	if p.unlocked != 0 {
 		m.UnlockedSince = second(p.unlocked)
@@ -104,6 +109,9 @@ func TestChangesAreCounted(t *testing.T) {
 		want   []string
 	}{
 		{"nothing happens", []pass{leads, leads, with(leads, func(p *pass) { p.took = 11 * time.Second })}, []string{"overrun 11s leading"}},
+		{"failsafe mode", []pass{leads, with(leads, func(p *pass) { p.at, p.failsafe, p.took = 10, 10.5, time.Second }),
+			with(leads, func(p *pass) { p.at, p.failsafe = 13, 10.5 }), with(leads, func(p *pass) { p.at = 14 }), leads},
+			[]string{"failsafe true 500ms", "failsafe false 2s", "failsafe false 1s"}},
 		{"switchover, as the old leader", []pass{leads,
 			{at: 10, reason: ha.SwitchoverDemoting, leader: "a", members: "b", primary: true, failover: toB, demotion: graceful, job: stopping},
 			{at: 10.8, reason: ha.SwitchoverHandingOver, leader: "a", members: "b", demotion: graceful, job: down},

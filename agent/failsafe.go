@@ -93,11 +93,14 @@ func (p *Promises) note(leads, known bool) {
 	p.mu.Unlock()
 }
 
-// knowFailsafe keeps the map of the last read; one that vanished or cannot be
-// read is no reason to ask fewer. Names whose write may still take effect stay
+// knowFailsafe keeps the map of the last read; while the mode is on, one that
+// vanished or cannot be read is no reason to ask fewer. Names whose write may still take effect stay
 // in it: the members they name may race by it.
 func (l *Loop) knowFailsafe(read map[string]string) {
 	if read == nil {
+		if !l.settings.FailsafeMode {
+			l.failsafe, l.doubtful = nil, nil
+		}
 		return
 	}
 	l.failsafe = maps.Clone(read)

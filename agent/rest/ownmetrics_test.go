@@ -37,6 +37,7 @@ func ownEverything(o *Options) {
 	r.Demoting("switchover_demoting")
 	r.FailedOver("leader_lost")
 	r.SwitchedOver("handed_over")
+	r.Failsafe(true, 3*time.Second)
 	r.Phase("switchover", "shutdown", 200*time.Millisecond)
 	r.RoleChanged(time.Unix(1927958706, 500000000))
 	o.Metrics = OwnMetrics{Recorder: r, Revision: "0123456789ab", MasterAlias: func() bool { return true },
@@ -107,6 +108,7 @@ func TestOwnSeries(t *testing.T) {
 			"pgha_dcs_errors_total{op=load}": 1, "pgha_dcs_request_duration_seconds{op=load}": 1,
 			"pgha_failovers_total{reason=leader_lost}": 1, "pgha_last_role_change_timestamp_seconds": 1927958706.5,
 			"pgha_last_phase_duration_seconds{operation=switchover,phase=shutdown}": 0.2, "patroni_master": 1,
+			"pgha_failsafe_entries_total": 1, "pgha_failsafe_seconds_total": 3,
 		}, []string{"pgha_replication_lag_bytes{kind=receive}", "pgha_slot_retained_bytes{slot=unused,type=physical}"}},
 		{"standby", standby, map[string]float64{
 			"pgha_leader_lock_held": 0, "pgha_lease_remaining_seconds": 0,

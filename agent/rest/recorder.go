@@ -25,8 +25,10 @@ type Recorder struct {
 	phases      *prometheus.HistogramVec
 	lastPhase   *prometheus.GaugeVec
 	roleChanged prometheus.Gauge
-	requests    *prometheus.CounterVec
-	answers     *prometheus.HistogramVec
+	// failsafe mode, as the primary
+	failsafeEntries, failsafeSeconds prometheus.Counter
+	requests                         *prometheus.CounterVec
+	answers                          *prometheus.HistogramVec
 }
 
 // Buckets in seconds. A renewal is well below 100 ms where all is well; what
@@ -65,15 +67,18 @@ func NewRecorder() *Recorder {
 			Help: "Duration of the phases of the last leader change that this member took part in."}, []string{"operation", "phase"}),
 		roleChanged: prometheus.NewGauge(prometheus.GaugeOpts{Name: "pgha_last_role_change_timestamp_seconds",
 			Help: "When PostgreSQL here was last seen to become a primary or to stop being one; 0: not since the agent's start."}),
-		requests: counter("pgha_rest_requests_total", "Requests to the REST API by class of path and status code.", "path", "code"),
-		answers:  histogram("pgha_rest_request_duration_seconds", "Duration of requests to the REST API, health checks apart from the rest.", fastBuckets, "kind"),
+		failsafeEntries: prometheus.NewCounter(prometheus.CounterOpts{Name: "pgha_failsafe_entries_total", Help: "Times that this primary entered failsafe mode."}),
+		failsafeSeconds: prometheus.NewCounter(prometheus.CounterOpts{Name: "pgha_failsafe_seconds_total", Help: "Time for which this primary was in failsafe mode."}),
+		requests:        counter("pgha_rest_requests_total", "Requests to the REST API by class of path and status code.", "path", "code"),
+		answers:         histogram("pgha_rest_request_duration_seconds", "Duration of requests to the REST API, health checks apart from the rest.", fastBuckets, "kind"),
 	}
 }
 
 // register puts the recorder's series into a registry. Called once.
 func (r *Recorder) register(to prometheus.Registerer) {
 	to.MustRegister(r.loop, r.overruns, r.decisions, r.renewal, r.dcs, r.dcsErrors, r.promotions, r.promFailed, r.demotions,
-		r.failovers, r.switchovers, r.phases, r.lastPhase, r.roleChanged, r.requests, r.answers)
+		r.failovers, r.switchovers, r.phases, r.lastPhase, r.roleChanged, r.requests, r.answers,
+		r.failsafeEntries, r.failsafeSeconds)
 }
 
 // Known are label values that can occur. Their series exist from the start,
@@ -135,6 +140,14 @@ func (r *Recorder) SwitchedOver(result string) { r.switchovers.WithLabelValues(r
 func (r *Recorder) Phase(operation, phase string, took time.Duration) {
 	r.phases.WithLabelValues(operation, phase).Observe(took.Seconds())
 	r.lastPhase.WithLabelValues(operation, phase).Set(took.Seconds())
+}
+
+// Failsafe counts time in failsafe mode, and that it was entered.
+func (r *Recorder) Failsafe(entered bool, d time.Duration) {
+	if entered {
+		r.failsafeEntries.Inc()
+	}
+	r.failsafeSeconds.Add(max(0, d.Seconds()))
 }
 
 // RoleChanged records when PostgreSQL became a primary, or stopped being one.

@@ -33,6 +33,7 @@ var masks = []struct {
 	{regexp.MustCompile(`\bpgha/[^\s"<>]+`), "pgha/<version>"},
 	{regexp.MustCompile(`("pgha": \{"version": ")[^"]+`), "${1}<version>"},
 	{regexp.MustCompile(`\bPostgreSQL \d\d\.\d+`), "PostgreSQL <version>"},
+	{regexp.MustCompile(`(?m)^(Lsn: )\d{8,}$`), "${1}<wal>"},
 	{regexp.MustCompile(`Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT`), "Date: <date>"},
 }
 

@@ -109,6 +109,7 @@ func failsafe(t *testing.T, l *lab.Lab, o lab.Options, outage time.Duration) {
 	if gap > 2*time.Second {
 		t.Errorf("write gap %v", gap)
 	}
+	l.Until(ttl(c)+slack, "the end of failsafe mode is logged", func() string { return lacking(leader.AgentLog(), "failsafe mode ended after ") })
 	log := leader.AgentLog()
 	for _, line := range []string{"failsafe mode begins: ", "failsafe mode ended after "} {
 		if n := strings.Count(log, line); n != 1 {
