@@ -32,9 +32,16 @@ func newGuard(sv *server) *guard {
 	return g
 }
 
-// hello is what a new agent says first: from then on every older one is refused.
+// hello is what a new agent says first: from then on every older one is
+// refused. Of several connections that wait, a guard that goes on may look at
+// the newest first, and does here.
 func (g *guard) hello(a *agentProcess) {
-	g.run(func() { g.epoch = max(g.epoch, a.epoch) })
+	greet := func() { g.epoch = max(g.epoch, a.epoch) }
+	if g.stuck() && !g.dead {
+		g.deferred = append([]func(){greet}, g.deferred...)
+		return
+	}
+	g.run(greet)
 }
 
 // ask puts a request into the guard's socket and waits for the answer until
