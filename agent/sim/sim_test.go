@@ -15,6 +15,7 @@ import (
 var (
 	seeds = flag.Uint64("seeds", number("SEEDS", 200), "how many seeds to run")
 	first = flag.Uint64("first", number("FIRST", 1), "the first of these seeds")
+	all   = flag.Bool("all", false, "leave nothing out of a story")
 	only  = flag.String("plant", "", "look for the planted bugs whose name contains this")
 	seed  = flag.Uint64("seed", number("SEED", 0), "run this one seed and tell its story")
 )
@@ -24,6 +25,16 @@ var (
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(800)
 	os.Exit(m.Run())
+}
+
+// planted is the bug named by -plant, for a story about it.
+func planted() Plant {
+	for _, p := range Plants {
+		if *only != "" && strings.Contains(string(p), *only) {
+			return p
+		}
+	}
+	return PlantNone
 }
 
 func number(name string, otherwise uint64) uint64 {
@@ -37,7 +48,7 @@ func number(name string, otherwise uint64) uint64 {
 // invariant is run again to tell its story.
 func TestInvariants(t *testing.T) {
 	if *seed != 0 {
-		story(t, Options{Seed: *seed})
+		story(t, Options{Seed: *seed, Plant: planted()})
 		return
 	}
 	var total Tally
@@ -88,7 +99,7 @@ const plantedWithin = 200
 func TestSameSeedSameStory(t *testing.T) {
 	for n := uint64(1); n <= 5; n++ {
 		a, b := Run(Options{Seed: n, Tell: true}), Run(Options{Seed: n, Tell: true})
-		if !slices.Equal(a.Story, b.Story) {
+		if !slices.Equal(a.Story.Lines, b.Story.Lines) {
 			t.Fatalf("seed %d tells two stories", n)
 		}
 		if quiet := Run(Options{Seed: n}); !slices.Equal(quiet.Broken, a.Broken) || quiet.Tally != a.Tally {
@@ -101,7 +112,11 @@ func story(t *testing.T, o Options) {
 	t.Helper()
 	o.Tell = true
 	r := Run(o)
-	t.Logf("seed %d; again with: go test ./agent/sim -run Invariants -seed=%d -v\n%s", o.Seed, o.Seed, strings.Join(r.Story, "\n"))
+	text := r.Story.String()
+	if *all {
+		text = r.Story.All()
+	}
+	t.Logf("seed %d\n%s", o.Seed, text)
 	for _, b := range r.Broken {
 		t.Errorf("seed %d: %s", o.Seed, b)
 	}
