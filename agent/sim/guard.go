@@ -17,6 +17,8 @@ type guard struct {
 	until      clock.Instant // zero: not armed
 	ttl        time.Duration
 	paused     bool
+	// writable: a promotion was asked for; it refuses to be disarmed from then on.
+	writable bool
 }
 
 // newGuard arms the new guard with what the agent last knew. A standby needs
@@ -128,6 +130,7 @@ func (g *guard) promote(answer func(ok bool)) {
 		answer(false)
 		return
 	}
+	g.writable = true
 	g.m.strike("the guard has looked at the deadline")
 	g.after(g.m.s.dur(0, 5*time.Millisecond), func() {
 		g.server.run(g.server.promote)
