@@ -88,7 +88,7 @@ func (l *Loop) executeLocal(ctx context.Context, in *ha.Input, action ha.Action)
 		l.Server.SyncSlots(ctx, a)
 	case ha.CancelJob:
 		l.Server.Cancel()
-		if l.leaderUntil.IsZero() {
+		if l.leaderUntil.IsZero() || in.Cluster != nil && in.Cluster.Leader == nil {
 			l.awaitJob(ctx) // what it was making may write: its end cannot wait for another cycle
 		}
 		if in.Job = l.Server.Job(); in.Job == nil { // it had ended: its result, and facts from after it

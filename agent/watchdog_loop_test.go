@@ -48,7 +48,7 @@ func TestWatchdogShiftsTheDeadline(t *testing.T) {
 	ctx := context.Background()
 
 	sent := clock.Now()
-	l.extend(ctx, sent.Add(30*time.Second), 30*time.Second)
+	l.fence(ctx, sent.Add(30*time.Second), 30*time.Second)
 	if want := []string{"guard", "watchdog"}; !slices.Equal(led.heard, want) {
 		t.Errorf("heard by %v, want %v", led.heard, want)
 	}
@@ -59,7 +59,7 @@ func TestWatchdogShiftsTheDeadline(t *testing.T) {
 	// It cannot be fed: the old reset stands, and the guard hears of it.
 	led.broken, led.heard = true, nil
 	led.fed = sent.Add(-10 * time.Second)
-	l.extend(ctx, sent.Add(30*time.Second), 30*time.Second)
+	l.fence(ctx, sent.Add(30*time.Second), 30*time.Second)
 	if want := []string{"guard", "watchdog", "guard"}; !slices.Equal(led.heard, want) {
 		t.Errorf("heard by %v, want %v", led.heard, want)
 	}
@@ -69,7 +69,7 @@ func TestWatchdogShiftsTheDeadline(t *testing.T) {
 
 	// A lease that ends before the device: the lease counts.
 	led.broken = false
-	l.extend(ctx, sent.Add(12*time.Second), 12*time.Second)
+	l.fence(ctx, sent.Add(12*time.Second), 12*time.Second)
 	if l.leaderUntil != sent.Add(12*time.Second) {
 		t.Errorf("leader until %v after %v", l.leaderUntil, sent)
 	}
@@ -83,7 +83,7 @@ func TestNoWatchdog(t *testing.T) {
 	led := &ledger{now: clock.System{}}
 	l := NewLoop(LoopOptions{Clock: clock.System{}, Server: led, Settings: fixedSettings{}})
 	until := clock.Now().Add(30 * time.Second)
-	l.extend(context.Background(), until, 30*time.Second)
+	l.fence(context.Background(), until, 30*time.Second)
 	if l.leaderUntil != until || len(led.until) != 1 || led.until[0] != until {
 		t.Errorf("leader until %v, guard %v, want %v", l.leaderUntil, led.until, until)
 	}

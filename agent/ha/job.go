@@ -80,12 +80,10 @@ func lostDuring(in Input, job Job) Decision {
 	switch {
 	case job.Kind == JobPromote && job.Phase != PhasePromoting:
 		return act(in, CancelJob{}, Reason{Code: LostBeforePromote})
-	case job.Kind == JobPromote && !in.unlocked():
-		// It cannot be taken back, and another member leads: no longer waited
-		// for, so that PostgreSQL is ended at once (becoming).
-		return act(in, CancelJob{}, Reason{Code: LostDuring, Name: job.Name})
 	case job.Kind == JobPromote:
-		return progress // not undone here: once it has ended, the next cycle demotes
+		// It cannot be taken back: no longer waited for, so that PostgreSQL is
+		// ended at once (becoming), or the key taken again, in this very cycle.
+		return act(in, CancelJob{}, Reason{Code: LostDuring, Name: job.Name})
 	case in.Local.Role == postgres.RolePrimary && (job.Kind == JobRestart || job.Kind == JobStartPrimary):
 		return act(in, CancelJob{}, Reason{Code: LostDuring, Name: job.Name}).
 			saying(Line{Info, "Demoting primary during " + job.Name})

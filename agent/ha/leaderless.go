@@ -25,7 +25,9 @@ func leaderless(in Input) Decision {
 			return do(in, Reload{}, "the leader key was not created by us").
 				saying(Line{Info, "Could not take out TTL lock"})
 		}
-		if in.Local.Primary() && in.Tried.Acquire == Refused && !in.Settings.Pause {
+		if in.Local.Primary() && !in.Settings.Pause {
+			// Without an answer the key may be ours or anybody's: one primary
+			// counts for more than none.
 			return demote(in, DemoteImmediateNoLock, Reason{Code: DemotedAfterLosing})
 		}
 		return restFor(in, unlockedRetry, Reason{Code: FollowingAfterLosing})

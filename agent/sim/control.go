@@ -235,7 +235,7 @@ func (c *control) Unhold(ctx context.Context, paused bool) {
 		m.s.checks.disarms(m)
 	}
 	c.toGuard(ctx, "disarm", func(g *guard) {
-		if paused || !g.server.primary {
+		if paused || !g.server.primary && !g.writable {
 			g.disarm(paused)
 		}
 	})

@@ -17,7 +17,8 @@ type etcd struct {
 	keys     map[dcs.Key]etcdKey
 	leases   map[dcs.LeaseID]*etcdLease
 	revision dcs.Revision
-	silent   int // how many faults keep it from answering
+	silent   int          // how many faults keep it from answering
+	view     *dcs.Cluster // of all keys, decoded; nil: changed since
 }
 
 type etcdKey struct {
@@ -116,7 +117,7 @@ func (e *etcd) write(writes []etcdWrite) {
 		if w.value == nil && !there {
 			continue
 		}
-		e.revision = next
+		e.revision, e.view = next, nil
 		wake = wake || wakesOn[w.key]
 		if w.key == dcs.KeyLeader && !bytes.Equal(old.value, w.value) {
 			e.s.tell("etcd", "leader key: %q -> %q", old.value, w.value)
@@ -149,12 +150,17 @@ func (e *etcd) put(k dcs.Key, value string) { e.write([]etcdWrite{{key: k, value
 // remove is an operator's hand on a key.
 func (e *etcd) remove(k dcs.Key) { e.write([]etcdWrite{{key: k}}) }
 
-// read returns the whole scope, decoded as production does.
+// read returns the whole scope, decoded as production does. Views are never
+// changed, so that of an unchanged etcd serves again.
 func (e *etcd) read() *dcs.Cluster {
+	if e.view != nil {
+		return e.view
+	}
 	kvs := make([]dcs.KV, 0, len(e.keys))
 	for _, k := range slices.Sorted(maps.Keys(e.keys)) {
 		v := e.keys[k]
 		kvs = append(kvs, dcs.KV{Key: k, Value: v.value, Lease: v.lease, Revision: v.revision})
 	}
-	return dcs.DecodeCluster(e.revision, kvs)
+	e.view = dcs.DecodeCluster(e.revision, kvs)
+	return e.view
 }

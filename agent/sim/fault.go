@@ -50,6 +50,10 @@ func (m *machine) strike(step string) {
 	if hook := m.s.opt.hook; hook != nil {
 		hook(m, step)
 	}
+	if hit := focus[m.s.opt.Plant][step]; hit != nil && m.s.troubled() {
+		hit(m)
+		return
+	}
 	if !m.s.troubled() || !m.s.chance(m.s.shape.strike) {
 		return
 	}

@@ -45,6 +45,7 @@ func (e *etcd) save() *backup {
 // have their whole time again.
 func (e *etcd) load(b *backup) {
 	e.keys, e.revision, e.leases = maps.Clone(b.keys), b.revision, map[dcs.LeaseID]*etcdLease{}
+	e.view = nil
 	for _, id := range slices.Sorted(maps.Keys(b.leases)) {
 		l := b.leases[id]
 		e.leases[id] = &l

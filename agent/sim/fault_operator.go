@@ -56,7 +56,10 @@ func (s *Sim) pauseCluster() {
 	if s.etcd.keys[dcs.KeyConfig].value == nil {
 		return
 	}
-	d := s.length()
+	s.pauseFor(s.length())
+}
+
+func (s *Sim) pauseFor(d time.Duration) {
 	s.tell("op", "pauses the cluster for %v", d)
 	s.checks.excuse(d + 3*s.shape.ttl + 10*time.Second)
 	s.etcd.put(dcs.KeyConfig, string(configDocument(s.shape, true)))

@@ -17,6 +17,8 @@ type guard struct {
 	until      clock.Instant // zero: not armed
 	ttl        time.Duration
 	paused     bool
+	// writable: a promotion was asked for; it refuses to be disarmed from then on.
+	writable bool
 }
 
 // newGuard arms the new guard with what the agent last knew. A standby needs
@@ -32,9 +34,16 @@ func newGuard(sv *server) *guard {
 	return g
 }
 
-// hello is what a new agent says first: from then on every older one is refused.
+// hello is what a new agent says first: from then on every older one is
+// refused. Of several connections that wait, a guard that goes on may look at
+// the newest first, and does here.
 func (g *guard) hello(a *agentProcess) {
-	g.run(func() { g.epoch = max(g.epoch, a.epoch) })
+	greet := func() { g.epoch = max(g.epoch, a.epoch) }
+	if g.stuck() && !g.dead {
+		g.deferred = append([]func(){greet}, g.deferred...)
+		return
+	}
+	g.run(greet)
 }
 
 // ask puts a request into the guard's socket and waits for the answer until
@@ -121,6 +130,7 @@ func (g *guard) promote(answer func(ok bool)) {
 		answer(false)
 		return
 	}
+	g.writable = true
 	g.m.strike("the guard has looked at the deadline")
 	g.after(g.m.s.dur(0, 5*time.Millisecond), func() {
 		g.server.run(g.server.promote)

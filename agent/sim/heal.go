@@ -9,6 +9,7 @@ import "time"
 func (s *Sim) peace() {
 	s.tell("-", "no new faults")
 	s.shape.loss, s.shape.slow, s.shape.slowServer, s.shape.stray = 0, 0, 0, 0
+	s.after(3*s.shape.ttl, s.resumeCluster) // a restored etcd may have brought a pause back
 	s.after(4*s.shape.ttl, func() { s.heals(s.now.Add(s.bound())) })
 }
 

@@ -50,6 +50,7 @@ type agentProcess struct {
 	control  *control
 	settings *settings
 	woken    bool
+	said     ha.Code // of the last cycle, for the story
 	// roundTook is how long the last round of failsafe mode took.
 	roundTook time.Duration
 	// answers of the last question to the peers, as they truly were.
@@ -179,9 +180,19 @@ func (a *agentProcess) record(v agent.View, d ha.Decision) {
 	a.m.s.checks.cycled(a, v, d)
 	a.m.stayStopped = d.Reason.Code == ha.StayStopped || d.Reason.Code == ha.SystemIDMismatch || v.Note != "" && v.Memory.Rewind == ha.RewindNeed && !v.Local.RewindUsable
 	if a.m.s.opt.Tell {
-		a.tell("%-28s %s [%s %s tl=%d at=%s rewind=%d until=%.1f]", d.Reason.Code, d.Reason, a.control.state, a.control.role,
-			v.Local.Timeline, v.Local.Location, v.Memory.Rewind, v.LeaderUntil.Sub(a.m.clock.Now()).Seconds())
+		same := a.said == d.Reason.Code
+		a.said = d.Reason.Code
+		a.m.s.note(same, a.m.name, "%s: %s (%s, %s, timeline %d at %s%s)", d.Reason.Code, d.Reason, a.control.state, a.control.role,
+			v.Local.Timeline, v.Local.Location, leaseText(v.LeaderUntil, a.m.clock.Now()))
 	}
+}
+
+// leaseText is how the agent believes its leadership to stand; empty: it has none.
+func leaseText(until, now clock.Instant) string {
+	if until == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", lease ends in %.1f s", until.Sub(now).Seconds())
 }
 
 // Ask implements agent.Peers: every member's agent answers what is true when
@@ -286,7 +297,7 @@ func (t *teller) Handle(_ context.Context, r slog.Record) error {
 	if r.Message == "too many steps in one cycle, please report it as a BUG" {
 		t.a.m.s.checks.fail("%s: %s", t.a.m.name, line)
 	}
-	t.a.tell("%s: %s", r.Level, line)
+	t.a.m.s.note(r.Message == "Loop time exceeded, rescheduling immediately.", t.a.m.name, "%s: %s", r.Level, line)
 	return nil
 }
 

@@ -83,11 +83,15 @@ func (p Plant) Shows(broken string) bool {
 }
 
 // blind plants bugs of what decisions read in the cluster.
-func (p Plant) blind(c *dcs.Cluster) {
+func (p Plant) blind(c *dcs.Cluster) *dcs.Cluster {
+	seen := *c
 	switch p {
 	case PlantSyncIgnored:
-		c.Sync = dcs.Sync{}
+		seen.Sync = dcs.Sync{}
 	case PlantTimelineIgnored:
-		c.History, c.HistoryRaw = nil, ""
+		seen.History, seen.HistoryRaw = nil, ""
+	default:
+		return c
 	}
+	return &seen
 }

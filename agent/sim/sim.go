@@ -10,7 +10,6 @@ package sim
 
 import (
 	"container/heap"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -47,7 +46,7 @@ type Result struct {
 	// Broken lists violated invariants, the first one first; nil: none.
 	Broken []string
 	// Story is there when Options.Tell was set.
-	Story []string
+	Story Story
 	Tally Tally
 }
 
@@ -68,7 +67,7 @@ type Sim struct {
 	now    Time
 	seq    uint64
 	queue  events
-	story  []string
+	story  Story
 	shape  shape
 	etcd   *etcd
 	net    *network
@@ -103,6 +102,10 @@ func Run(o Options) Result {
 	s.startSync()
 	s.plan()
 	s.loop()
+	s.story.seed = o.Seed
+	if o.Tell {
+		s.story.Summary = s.summary()
+	}
 	for _, p := range s.procs {
 		p.kill()
 	}
@@ -136,13 +139,6 @@ func (s *Sim) dur(lo, hi time.Duration) time.Duration {
 
 // chance is true with probability p.
 func (s *Sim) chance(p float64) bool { return s.rng.Float64() < p }
-
-// tell adds a line to the story.
-func (s *Sim) tell(who, format string, args ...any) {
-	if s.opt.Tell {
-		s.story = append(s.story, fmt.Sprintf("%9.3f %s %s", time.Duration(s.now).Seconds(), who, fmt.Sprintf(format, args...)))
-	}
-}
 
 // machineNamed returns the machine of that member; nil when there is none.
 func (s *Sim) machineNamed(name string) *machine {

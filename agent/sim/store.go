@@ -85,7 +85,7 @@ func (st *store) Load(ctx context.Context) (*dcs.Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	st.a.m.s.opt.Plant.blind(c)
+	c = st.a.m.s.opt.Plant.blind(c)
 	st.seen = c
 	st.a.m.reads(c, readAt)
 	st.a.m.strike("the cluster was read")

@@ -73,8 +73,8 @@ func (c *checks) takesInSync(by *agentProcess) {
 // takesBack: a running primary takes a free key only if no newer one existed.
 func (c *checks) takesBack(by *agentProcess) {
 	sv, seen := by.m.db.run, by.store.seen
-	if sv == nil || !sv.primary || sv.boot {
-		return
+	if sv == nil || !sv.primary || sv.boot || by.settings.current.Pause {
+		return // in pause an operator's primary is left alone, whatever it is
 	}
 	history := c.s.etcd.read()
 	if key := c.s.etcd.keys[dcs.KeyHistory]; seen.Revision >= key.revision && history.Timeline() > sv.db.timeline {
