@@ -218,9 +218,6 @@ func (c *control) Hold(ctx context.Context, until clock.Instant, ttl time.Durati
 	if m.s.opt.Plant == PlantUnarmedAcquire && m.s.etcd.leader() != m.name {
 		return
 	}
-	if m.s.opt.Plant == PlantRoundFromAnswer {
-		until, c.a.roundTook = until.Add(c.a.roundTook), 0
-	}
 	m.strike("the lease was confirmed")
 	m.holdUntil, m.holdTTL, m.holdPaused = until, ttl, false
 	c.toGuard(ctx, "arm", func(g *guard) { g.arm(until, ttl) })

@@ -20,7 +20,7 @@ func failsafeSeed(o Options) bool { return o.Seed%3 == 0 }
 // AskFailsafe implements agent.Peers: a member that does not answer is asked
 // again each second, as production does it.
 func (a *agentProcess) AskFailsafe(ctx context.Context, members []dcs.Member, note agent.FailsafeNote) []ha.FailsafeAnswer {
-	s, deadline, began := a.m.s, deadlineOf(ctx), a.m.clock.Now()
+	s, deadline := a.m.s, deadlineOf(ctx)
 	out := make([]ha.FailsafeAnswer, len(members))
 	open := len(members)
 	for i, member := range members {
@@ -55,7 +55,6 @@ func (a *agentProcess) AskFailsafe(ctx context.Context, members []dcs.Member, no
 	a.loop.wait(deadline, func() bool { return open == 0 })
 	open = -1
 	answers := append([]ha.FailsafeAnswer(nil), out...)
-	a.roundTook = a.m.clock.Now().Sub(began)
 	if s.opt.Plant == PlantSilentConsent {
 		for i := range answers {
 			answers[i].Accepted = !answers[i].Refused

@@ -51,8 +51,6 @@ type agentProcess struct {
 	settings *settings
 	woken    bool
 	said     ha.Code // of the last cycle, for the story
-	// roundTook is how long the last round of failsafe mode took.
-	roundTook time.Duration
 	// answers of the last question to the peers, as they truly were.
 	asked   []truth
 	askedAt Time

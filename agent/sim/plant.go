@@ -40,7 +40,6 @@ const (
 
 	PlantSilentConsent    Plant = "failsafe: silence is taken for consent"
 	PlantForgottenPromise Plant = "failsafe: a member forgets what it agreed to"
-	PlantRoundFromAnswer  Plant = "failsafe: round counted from its last answer"
 	PlantNewAgentRaces    Plant = "failsafe: a new agent races at once"
 )
 
@@ -70,7 +69,6 @@ var symptoms = map[Plant][]string{
 
 	PlantSilentConsent:    {"accept"},
 	PlantForgottenPromise: {"accept"},
-	PlantRoundFromAnswer:  {"accept"},
 	PlantNewAgentRaces:    {"accept"},
 }
 

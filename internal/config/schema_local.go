@@ -46,7 +46,6 @@ var localKeys = []Key{
 			typed(KindBool, "enabled", "true", FromLocal, AtAgentRestart, "keep them"),
 			typed(KindBytes, "size", "8MB", FromLocal, AtReload, "of all files together"),
 		),
-		typed(KindAny, "health", "", FromLocal, AtReload, "health probes"),
 		section("health", FromLocal, "probes of PostgreSQL and its disks",
 			typed(KindInt, "interval", "loop_wait", FromLocal, AtReload, "seconds between probes"),
 			typed(KindBool, "connect", "true", FromLocal, AtReload, "open a new connection"),
