@@ -100,12 +100,14 @@ func TestBareKill(t *testing.T) {
 	if err := l.hold(t.Context(), clock.Now().Add(ttl), ttl); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Path, cmd.Args = "/bin/sh", []string{"-c", "trap '' INT; sleep 60"}
+	deaf := filepath.Join(t.TempDir(), "deaf")
+	cmd.Path, cmd.Args = "/bin/sh", []string{"-c", "trap '' INT; : >" + deaf + "; sleep 60"}
 	pid, err := l.Start(t.Context(), cmd, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer syscall.Kill(pid, syscall.SIGKILL)
+	awaitTrue(t, "deaf to SIGINT", func() bool { _, err := os.Stat(deaf); return err == nil })
 	if err := l.hold(t.Context(), clock.Now().Add(2*time.Second), ttl); err != nil {
 		t.Fatal(err)
 	}
