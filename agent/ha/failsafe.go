@@ -126,6 +126,12 @@ func goOn(in Input) Decision {
 	return restFor(in, failsafePoll(in), Reason{Code: FailsafeLeading})
 }
 
+// agreedUpon: this primary is in failsafe mode, and what the members agreed to
+// has not ended: nobody else takes a free leader key.
+func agreedUpon(in Input) bool {
+	return in.Local.Primary() && in.Settings.FailsafeMode && !in.Memory.FailsafeSince.IsZero() && in.Now.Before(demoteAt(in))
+}
+
 // askedMembers are all others of /failsafe, by name.
 func askedMembers(in Input) []dcs.Member {
 	var out []dcs.Member

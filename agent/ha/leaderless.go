@@ -25,6 +25,9 @@ func leaderless(in Input) Decision {
 			return do(in, Reload{}, "the leader key was not created by us").
 				saying(Line{Info, "Could not take out TTL lock"})
 		}
+		if in.Tried.Acquire == Failed && agreedUpon(in) {
+			return restFor(in, unlockedRetry, Reason{Code: FailsafeLeading}) // nobody else takes it meanwhile
+		}
 		if in.Local.Primary() && !in.Settings.Pause {
 			// Without an answer the key may be ours or anybody's: one primary
 			// counts for more than none.

@@ -61,6 +61,7 @@ type Device struct {
 	broken  syscall.Errno // what keepalives answer; 0: they work
 	magic   bool          // the last write held a V
 	timer   *time.Timer
+	count   int // of countdowns begun
 	changed chan struct{}
 }
 
@@ -146,9 +147,9 @@ func (d *Device) Break(errno syscall.Errno) {
 func (d *Device) start() {
 	d.stop()
 	d.state.Running, d.state.Fed = true, time.Now()
-	var mine *time.Timer
-	mine = time.AfterFunc(time.Duration(d.state.Timeout)*time.Second, func() { d.fire(mine) })
-	d.timer = mine
+	d.count++
+	mine := d.count
+	d.timer = time.AfterFunc(time.Duration(d.state.Timeout)*time.Second, func() { d.fire(mine) })
 	d.note()
 }
 
@@ -166,10 +167,10 @@ func (d *Device) note() {
 	d.changed = make(chan struct{})
 }
 
-func (d *Device) fire(timer *time.Timer) {
+func (d *Device) fire(count int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.timer != timer || !d.state.Fired.IsZero() {
+	if d.timer == nil || d.count != count || !d.state.Fired.IsZero() {
 		return // fed in the last moment
 	}
 	d.state.Fired = time.Now()
