@@ -51,7 +51,7 @@ func eligible(in Input) verdict {
 		return no(Line{Info, "the watchdog is required and cannot be used: not racing for the leader key"})
 	case len(in.Settings.Unsupported) > 0:
 		return no(Line{Warning, unsupported(in)})
-	case in.Settings.FailsafeMode && len(in.Cluster.Failsafe) > 0 && in.Cluster.Failsafe[in.Self] == "":
+	case unlisted(in, in.Self):
 		return no(Line{Info, "this member is not in /failsafe"})
 	case waiting:
 		return wait
@@ -233,6 +233,8 @@ func healthiest(in Input, peers []dcs.Member, uncompared string, checkLag bool) 
 			continue // it does not race, so nobody may wait for it
 		case p.Primary:
 			return no(Line{Warning, fmt.Sprintf("Primary (%s) is still alive", p.Name)})
+		case unlisted(in, m.Name):
+			continue // it never wins, so nobody may wait for it
 		case p.Name == uncompared, abandoned(in, *p):
 			continue
 		case p.Location > mine:
@@ -246,6 +248,12 @@ func healthiest(in Input, peers []dcs.Member, uncompared string, checkLag bool) 
 		}
 	}
 	return yes()
+}
+
+// unlisted: with failsafe mode on, a member that is not in /failsafe never
+// leads: the primary does not ask it when the DCS is silent (13).
+func unlisted(in Input, member string) bool {
+	return in.Settings.FailsafeMode && len(in.Cluster.Failsafe) > 0 && in.Cluster.Failsafe[member] == ""
 }
 
 // others are the members to ask in a race: those of the last view that had a
