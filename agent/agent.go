@@ -235,7 +235,7 @@ func (a *agent) serve(life context.Context, local *config.Local) error {
 		}
 	}()
 	a.gate.start(life, a.settings, a.inst)
-	partsDone := a.startParts(life)
+	a.startParts(life)
 	go a.health.run(life) // ends with life; a probe that hangs in the kernel is left behind
 	a.notify.ready()
 	code := a.loop.Run(life)
@@ -243,7 +243,7 @@ func (a *agent) serve(life context.Context, local *config.Local) error {
 	a.notify.stopping()
 	stopREST()
 	<-restDone
-	a.finish(partsDone)
+	a.finish()
 	a.closeJournal(code)
 	a.log.Info("the agent ends", "code", code)
 	if code == 0 {
@@ -253,11 +253,9 @@ func (a *agent) serve(life context.Context, local *config.Local) error {
 }
 
 // startParts runs what wakes the loop: the DCS watch and the signals.
-func (a *agent) startParts(life context.Context) <-chan struct{} {
-	done := make(chan struct{})
+func (a *agent) startParts(life context.Context) {
 	wakes := a.store.Wakes()
 	go func() {
-		defer close(done)
 		for {
 			select {
 			case <-life.Done():
@@ -269,52 +267,6 @@ func (a *agent) startParts(life context.Context) <-chan struct{} {
 			}
 		}
 	}()
-	return done
-}
-
-// endBound is how long the agent may take to end once its loop has: REST's
-// last answers, a cancelled job and the last write of the member key.
-const endBound = 30 * time.Second
-
-// finish waits for what the loop left: a cancelled job, and the guard is
-// left to itself when PostgreSQL goes on.
-func (a *agent) finish(_ <-chan struct{}) {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-	defer cancel()
-	if a.machine.job() != nil {
-		a.machine.cancelJob()
-		a.machine.wait(ctx)
-	}
-	if a.loop.memory.StopFailed || !a.lastAlive() {
-		a.publishStopped(ctx)
-	}
-	a.watchdog.End(a.mayWrite())
-	a.gate.finish(ctx, a.lastAlive())
-	cctx, stop := context.WithTimeout(ctx, callbackGrace)
-	a.calls.finish(cctx)
-	stop()
-	a.launcher.release()
-}
-
-// mayWrite says whether a PostgreSQL goes on here that may be a primary, and is
-// not an operator's (pause).
-func (a *agent) mayWrite() bool {
-	_, alive := a.inst.Alive()
-	return alive && a.inst.Role() != postgres.RoleReplica && !a.settings.Current().Pause
-}
-
-func (a *agent) lastAlive() bool { return a.machine.observation().Alive }
-
-// publishStopped writes the member key once more: state stopped (22, step 7).
-func (a *agent) publishStopped(ctx context.Context) {
-	pctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	o := a.inst.Observe(pctx)
-	v := a.pub.lastView()
-	v.Local.State, v.Local.Role, v.Local.Queried = o.State, o.Role, false
-	if err := a.store.PutMember(pctx, a.memberData(v, o)); err != nil {
-		a.log.Warn("could not write the member key at the end", "err", err)
-	}
 }
 
 // sweep ends whatever an earlier postmaster left on the data directory.

@@ -8,7 +8,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"sync/atomic"
@@ -91,27 +90,6 @@ type Loop struct {
 	// givenUp: we asked for the end of our leadership and do not know what
 	// became of it; the request may still take effect.
 	givenUp bool
-}
-
-// View is what a cycle left: published for REST, the member key and the
-// journal. Immutable.
-type View struct {
-	At      clock.Instant
-	Local   ha.Local
-	Cluster *dcs.Cluster // last good view; nil before the first
-	// ClusterLost: the DCS could not be read in this cycle.
-	ClusterLost bool
-	DCSSeen     time.Time // civil time of the last good read; zero: never
-	Settings    ha.Settings
-	LeaderUntil clock.Instant
-	// Failsafe is the last known /failsafe; nil: none.
-	Failsafe map[string]string
-	Memory   ha.Memory
-	Job      *ha.Job
-	Reason   ha.Reason
-	Note     string
-	// NextCycle is when the loop will run again at the latest.
-	NextCycle clock.Instant
 }
 
 // NewLoop returns a loop that has not run yet.
@@ -247,14 +225,6 @@ func (l *Loop) cycle(ctx context.Context) (again time.Duration, exit *ha.Exit) {
 	return again, exit
 }
 
-// patience is how long one step may take at the very most. Each is bounded by
-// retry_timeout, or by less and a moment beside it.
-func (l *Loop) patience() time.Duration { return l.settings.RetryTimeout + stepSlack }
-
-// stepSlack covers what a step does beside its longest call (observeBound,
-// unholdBound and applyBound), and a starved machine.
-const stepSlack = 5 * time.Second
-
 // orFirst is the job result that the cycle began with, else one that it met
 // under way.
 func orFirst(first, later *ha.JobResult) *ha.JobResult {
@@ -271,174 +241,9 @@ func (l *Loop) needsNoDeadline(in ha.Input) bool {
 	return in.Job == nil && l.Server.Job() == nil && in.Local.InRecovery && in.Local.Role != postgres.RolePromoted
 }
 
-// unholdBound limits the wait for a guard that does not answer.
-const unholdBound = time.Second
-
-// applyBound limits what a changed configuration may keep the loop from.
-const applyBound = 3 * time.Second
-
-// observe reads the cluster and looks at PostgreSQL: one cycle's input.
-func (l *Loop) observe(ctx context.Context) ha.Input {
-	cluster := l.load(ctx)
-	// The job first: a result together with facts from before its end would be
-	// a lie. The other way round the facts are merely news.
-	job, finished := l.Server.Job(), l.finished()
-	if finished != nil {
-		job = l.Server.Job()
-	}
-	octx, cancel := l.bounded(ctx, observeBound)
-	local := l.Server.Observe(octx)
-	cancel()
-	if cluster != nil && cluster.Leader != nil && cluster.Leader.Name != l.Self {
-		l.leaderUntil = 0
-	}
-	watchdog, unusable := l.Watchdog.Look(l.settings)
-	twin := false
-	if cluster != nil && l.lastLease != 0 {
-		var rewrite bool
-		if rewrite, twin = l.twins.look(cluster.Member(l.Self), l.lease.ID); rewrite {
-			l.lastMember = nil
-		}
-	}
-	return ha.Input{
-		Twin: twin,
-		Now:  l.Clock.Now(), Wall: l.Clock.Wall(), Self: l.Self,
-		Settings: l.settings, Tags: l.Tags(), CanBootstrap: l.CanBoot,
-		Cluster: cluster, Lease: l.lease.ID, LeaderUntil: l.leaderUntil, Term: l.term(l.settings.TTL),
-		Watchdog: watchdog, WatchdogFailed: unusable,
-		Local: local, Job: job, Finished: finished,
-		Request: l.requests.head(), Shutdown: ha.Shutdown(l.shutdown.Load()),
-		Memory: l.memory, Failsafe: l.failsafeInput(),
-	}
-}
-
-// observeBound limits the look at PostgreSQL: a frozen server must not cost
-// the lease.
-const observeBound = 2 * time.Second
-
-// load reads the cluster, bounded by retry_timeout and, while leading, by
-// when a clean step-down must begin.
-func (l *Loop) load(ctx context.Context) *dcs.Cluster {
-	lctx, cancel := l.bounded(ctx, l.settings.RetryTimeout)
-	defer cancel()
-	c, err := l.Store.Load(lctx)
-	if err != nil {
-		if !l.dcsDown {
-			l.Log.Warn("Can not get cluster from dcs", "err", err)
-		}
-		l.dcsDown = true
-		return nil
-	}
-	if l.dcsDown {
-		l.Log.Info("the DCS answers again")
-	}
-	l.dcsDown = false
-	l.cluster, l.dcsSeen = c, l.Clock.Wall()
-	l.knowFailsafe(c.Failsafe)
-	l.sayDamaged(c.Damaged)
-	l.learn(c)
-	return c
-}
-
-// learn takes the settings from the view that decisions go by: also from one
-// read again within a cycle, which may have lasted long. A pause that is over
-// must not be believed in beside a leader that came after it.
-func (l *Loop) learn(c *dcs.Cluster) {
-	var raised string
-	l.settings, raised = ha.RaiseFloors(l.Settings.Learn(c.Config), c.Members)
-	l.sayFloors(raised)
-	l.Store.SetTTL(l.settings.TTL)
-}
-
-// bounded limits a call: by d, and while we lead by the instant at which a
-// clean step-down must begin (style: every call made while leading is
-// bounded by the lease). Past that instant a short try remains.
-func (l *Loop) bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	now := l.Clock.Now()
-	end := now.Add(d)
-	if l.leaderUntil.After(now) {
-		stepDown := l.stepDown()
-		if l.failsafeReady() { // the other half is for asking the members
-			stepDown = now.Add(stepDown.Sub(now) / 2)
-		}
-		end = min(end, max(stepDown, now.Add(lastTry)))
-	}
-	return l.Clock.WithDeadline(ctx, end)
-}
-
-// stepDown is when a clean step-down must begin.
-func (l *Loop) stepDown() clock.Instant {
-	return l.leaderUntil.Add(-max(3*time.Second, l.term(l.settings.TTL)/5))
-}
-
-// shownUntil is until when this member counts as the leader for clients: no
-// longer once it steps down because it cannot reach the DCS.
-func (l *Loop) shownUntil(in ha.Input) clock.Instant {
-	if d := in.Memory.Demotion; d != nil && d.Mode == ha.DemoteOffline {
-		return 0
-	}
-	return l.leaderUntil
-}
-
-// lastTry is what remains for a call when the step-down is already due.
-const lastTry = 250 * time.Millisecond
-
-// finished takes the result of a job that ended since the last cycle and
-// answers the request that had asked for it.
-func (l *Loop) finished() *ha.JobResult {
-	r := l.Server.Finished()
-	if r != nil && r.RequestID != 0 {
-		l.requests.finish(*r)
-	}
-	return r
-}
-
 func (l *Loop) startJob(ctx context.Context, spec ha.JobSpec) {
 	if spec.RequestID != 0 {
 		l.requests.started(spec)
 	}
 	l.Server.Start(ctx, spec)
-}
-
-// touch keeps the member key alive and true: the lease always, the value
-// when it changed.
-func (l *Loop) touch(ctx context.Context, in ha.Input, v View) {
-	tctx, cancel := l.bounded(ctx, l.settings.RetryTimeout)
-	defer cancel()
-	if in.Tried.Renew != ha.Done && in.Tried.Acquire != ha.Done {
-		lease, err := l.Store.KeepAlive(tctx)
-		if err != nil {
-			l.Log.Warn("could not keep the member lease alive", "err", err)
-			return
-		}
-		l.lease = lease
-		l.twins.held(lease.ID)
-	}
-	data := l.Member(v)
-	encoded := dcs.EncodeMember(data)
-	if bytes.Equal(encoded, l.lastMember) && l.lastLease == l.lease.ID && stands(in.Cluster.Member(l.Self), l.lastLease, encoded) {
-		return
-	}
-	if err := l.Store.PutMember(tctx, data); err != nil {
-		l.Log.Warn("could not write the member key", "err", err)
-		l.lastMember = nil
-		return
-	}
-	l.lastMember, l.lastLease = encoded, l.lease.ID
-}
-
-func (l *Loop) view(in ha.Input, d ha.Decision) View {
-	job := l.Server.Job()
-	return View{
-		At: l.Clock.Now(), Local: in.Local, Cluster: l.cluster, ClusterLost: in.Cluster == nil, DCSSeen: l.dcsSeen,
-		Settings: l.settings, LeaderUntil: l.leaderUntil, Failsafe: l.failsafe, Memory: in.Memory, Job: job,
-		Reason: d.Reason, Note: d.Note, NextCycle: l.Clock.Now().Add(l.settings.LoopWait),
-	}
-}
-
-func (l *Loop) publish(v View, d ha.Decision) {
-	if l.Record != nil {
-		l.Record(v, d)
-	}
-	l.Publish(v)
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"pgha/agent/ha"
+	"pgha/agent/rest"
 	"pgha/internal/clock"
 	"pgha/internal/config"
 	"pgha/internal/dcs"
@@ -265,7 +266,7 @@ func TestJournalSwitchedOff(t *testing.T) {
 	a.openJournal(local)
 	a.keeper.pass(seenAt(0, "pg01", followsPg01, nil))
 	a.keeper.event(journal.KindAgent, "x", "y")
-	a.changed(httpChange)
+	a.changed(rest.Change{Method: "POST", Path: "/restart", Client: "192.0.2.1", Code: 200, Answer: "restarted successfully"})
 	a.resizeJournal(local)
 	a.closeJournal(0)
 	if _, err := os.Stat(local.Pgha.StateDir); err == nil {

@@ -159,7 +159,9 @@ func (s *Session) restartMember(ctx context.Context, c *dcs.Cluster, o RestartOp
 	}
 	timeout, _ := strconv.Atoi(o.Timeout)
 	limit := clusterops.RestartLimit(c, time.Duration(timeout)*time.Second)
+	stop := s.sayWaiting(m.Name, limit)
 	answer, err := clusterops.Ask(ctx, agents, m, limit, http.MethodPost, "restart", body)
+	stop()
 	switch {
 	case err != nil:
 		s.sayUnreached("Failed: restart for member %s, %v", m.Name, err)

@@ -196,6 +196,9 @@ func (s *Session) requestChange(ctx context.Context, c *dcs.Cluster, change clus
 	if err != nil {
 		return api.Answer{}, err
 	}
+	if target := clusterops.ChangeTarget(c, change); target != nil {
+		defer s.sayWaiting(target.Name, clusterops.ChangeLimit(c))()
+	}
 	answer, err := clusterops.ChangeLeader(ctx, agents, c, change)
 	if err != nil || answer.Code != http.StatusNotImplemented ||
 		!strings.Contains(answer.Text(), "Server does not support this operation") {

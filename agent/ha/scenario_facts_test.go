@@ -2,13 +2,11 @@ package ha
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"pgha/internal/config"
 	"pgha/internal/dcs"
 	"pgha/internal/postgres"
 )
@@ -118,104 +116,6 @@ func each(args []string, set func(k, v string) error) error {
 	return nil
 }
 
-func storySettings() Settings {
-	return Settings{Dynamic: config.Dynamic{TTL: 30 * time.Second, LoopWait: 10 * time.Second, RetryTimeout: 10 * time.Second,
-		MaximumLagOnFailover: 1 << 20, PrimaryStartTimeout: 300 * time.Second, MemberSlotsTTL: 30 * time.Minute, UseSlots: true}}
-}
-
-func (s *story) setSetting(k, v string) error {
-	set := &s.in.Settings
-	switch k {
-	case "pause":
-		set.Pause = v != "off"
-	case "ttl":
-		return duration(v, &set.TTL)
-	case "loop_wait":
-		return duration(v, &set.LoopWait)
-	case "start_timeout":
-		return duration(v, &set.PrimaryStartTimeout)
-	case "slots_ttl":
-		return duration(v, &set.MemberSlotsTTL)
-	case "lag":
-		n, err := strconv.ParseInt(v, 10, 64)
-		set.MaximumLagOnFailover = n
-		return err
-	case "max_history":
-		n, err := strconv.Atoi(v)
-		set.MaxTimelinesHistory = n
-		return err
-	case "check_timeline":
-		set.CheckTimeline = true
-	case "failsafe":
-		set.FailsafeMode = true
-	case "use_slots":
-		set.UseSlots = v != "off"
-	case "remove-on-diverged":
-		set.RemoveOnDiverged = true
-	case "remove-on-rewind-failure":
-		set.RemoveOnRewindFailure = true
-	case "permanent", "permanent-logical", "permanent-standby": // one more each time; - : none
-		set.Slots = maps.Clone(set.Slots)
-		if set.Slots == nil || v == "-" {
-			set.Slots = map[string]config.Slot{}
-		}
-		switch {
-		case v == "-":
-		case k == "permanent-logical":
-			set.Slots[v] = config.Slot{Type: "logical", Database: "postgres", Plugin: "pgoutput"}
-		case k == "permanent-standby":
-			set.Slots[v] = config.Slot{Type: "physical", ClusterType: "standby"}
-		default:
-			set.Slots[v] = config.Slot{Type: "physical", ClusterType: "primary"}
-		}
-	case "no_leader": // a replica method works without a leader
-		set.ClonesLeaderless = true
-	case "unsupported":
-		set.Unsupported = []config.Finding{{Path: "synchronous_mode", Message: "synchronous_mode is not supported yet"}}
-	default:
-		return unknown(k)
-	}
-	return nil
-}
-
-func (s *story) setTag(k, v string) error {
-	switch k {
-	case "nofailover":
-		s.in.Tags.NoFailover, s.in.Tags.FailoverPriority = true, 0
-	case "nostream":
-		s.in.Tags.NoStream = true
-	case "replicatefrom":
-		s.in.Tags.ReplicateFrom = v
-	case "priority":
-		n, err := strconv.Atoi(v)
-		s.in.Tags.FailoverPriority = n
-		return err
-	case "nobootstrap": // no bootstrap section in the own configuration
-		s.in.CanBootstrap = false
-	default:
-		return unknown(k)
-	}
-	return nil
-}
-
-func (s *story) setWatchdog(k, _ string) error {
-	switch k {
-	case "failed":
-		s.in.WatchdogFailed = true
-		return nil
-	case "unused":
-		s.in.Watchdog = WatchdogUnused
-	case "idle":
-		s.in.Watchdog = WatchdogIdle
-	case "active":
-		s.in.Watchdog = WatchdogActive
-	default:
-		return unknown(k)
-	}
-	s.in.WatchdogFailed = false
-	return nil
-}
-
 func (s *story) setFailover(args []string) error {
 	s.view.failover = nil
 	if len(args) == 1 && args[0] == "-" {
@@ -278,113 +178,6 @@ func (s *story) setPeer(args []string) error {
 	})
 	s.peers[p.Name] = p
 	return err
-}
-
-func (s *story) setJob(args []string) error {
-	job := Job{JobSpec: JobSpec{Kind: JobKind(args[0]), Name: args[0]}, Started: s.in.Now.Add(-time.Second)}
-	if i := slices.IndexFunc(jobWords, func(w jobWord) bool { return w.word == args[0] }); i >= 0 {
-		job.Kind, job.Name = jobWords[i].kind, string(jobWords[i].kind)
-	}
-	if s.running != nil && s.running.Kind == job.Kind {
-		job.JobSpec = s.running.JobSpec
-	}
-	s.in.Job = &job
-	return each(args[1:], func(k, v string) error {
-		switch k {
-		case "phase":
-			job.Phase = map[string]Phase{"shutdown": PhaseShutDown, "promoting": PhasePromoting,
-				"recovering": PhaseRecovering, "post-bootstrap": PhasePostBootstrap}[v]
-		case "checkpoint":
-			return lsn(v, &job.CheckpointLSN)
-		case "canceled":
-			job.Canceled = true
-		case "age":
-			var age time.Duration
-			err := duration(v, &age)
-			job.Started = s.in.Now.Add(-age)
-			return err
-		default:
-			return unknown(k)
-		}
-		return nil
-	})
-}
-
-type jobWord struct {
-	word string
-	kind JobKind
-}
-
-// jobWords are one-word names for jobs in scenarios.
-var jobWords = []jobWord{
-	{"bootstrap", JobBootstrap}, {"unbootstrap", JobUnbootstrap}, {"clone", JobClone}, {"reinit", JobReinit},
-	{"start-primary", JobStartPrimary}, {"start-standby", JobStartStandby}, {"crash-recovery", JobCrashRecovery},
-	{"promote", JobPromote}, {"restart", JobRestart}, {"follow", JobFollow}, {"rewind", JobRewind}, {"stop", JobStop},
-}
-
-// setFinished ends the job that the previous cycle started, or one named by kind=.
-func (s *story) setFinished(args []string) error {
-	r := JobResult{}
-	if s.in.Job != nil {
-		r.JobSpec = s.in.Job.JobSpec
-	}
-	s.in.Finished, s.in.Job = &r, nil
-	return each(args, func(k, v string) error {
-		switch k {
-		case "ok":
-			r.OK = true
-		case "failed":
-			r.Err = "it did not work"
-		case "pre-promote-failed":
-			r.Err, r.PrePromoteFailed = "pre_promote failed: exit status 1", true
-		case "unreachable":
-			r.Err, r.Unreachable = "the leader is not reachable", true
-		case "still-starting":
-			r.Err, r.StillStarting = "still starting", true
-		case "checkpoint":
-			return lsn(v, &r.CheckpointLSN)
-		case "kind":
-			for _, w := range jobWords {
-				if w.word == v {
-					r.Kind, r.Name = w.kind, string(w.kind)
-				}
-			}
-		default:
-			return unknown(k)
-		}
-		return nil
-	})
-}
-
-func (s *story) setRequest(args []string) error {
-	r := &Request{ID: 1, Kind: RequestRestart}
-	s.in.Request = r
-	return each(args, func(k, v string) error {
-		switch k {
-		case "restart":
-		case "reinit":
-			r.Kind = RequestReinit
-		case "force":
-			r.Force = true
-		case "from-leader":
-			r.FromLeader = true
-		case "role":
-			r.Role = postgres.Role(v)
-		case "pending":
-			r.PendingOnly = true
-		case "pending-now":
-			r.PendingRestart = true
-		case "below":
-			n, err := strconv.Atoi(v)
-			r.BelowVersion, r.ServerVersion = n, 150010
-			return err
-		case "timeout":
-			return duration(v, &r.Timeout)
-		default:
-			return unknown(k)
-		}
-		return nil
-	})
 }
 
 func (s *story) setTime(k, v string) error {

@@ -117,7 +117,8 @@ func versionNumber(text string) (int, error) {
 	for i, p := range parts {
 		n, err := strconv.Atoi(strings.TrimSpace(p))
 		if err != nil || n < 0 || n > 9999 {
-			return 0, fmt.Errorf("Invalid PostgreSQL version: %s", text) //nolint:staticcheck // the reference's text
+			//lint:ignore ST1005 the reference's text
+			return 0, fmt.Errorf("Invalid PostgreSQL version: %s", text)
 		}
 		numbers[i] = n
 	}
@@ -127,7 +128,8 @@ func versionNumber(text string) (int, error) {
 	case len(parts) == 3:
 		return numbers[0]*10000 + numbers[1]*100 + numbers[2], nil
 	}
-	return 0, fmt.Errorf("Invalid PostgreSQL version format: X.Y or X.Y.Z is accepted: %s", text) //nolint:staticcheck // the reference's text
+	//lint:ignore ST1005 the reference's text
+	return 0, fmt.Errorf("Invalid PostgreSQL version format: X.Y or X.Y.Z is accepted: %s", text)
 }
 
 // versionText shows a version that was sent as another type, so that it is

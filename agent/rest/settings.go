@@ -67,7 +67,8 @@ func tlsFiles(conf config.RestAPI) tlsconf.ServerFiles {
 func listenAddress(listen string) (string, error) {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil || port == "" {
-		return "", fmt.Errorf(`Invalid "restapi" config: expected <HOST>:<PORT> for "listen", but got "%s"`, listen) //nolint:staticcheck // the reference's text
+		//lint:ignore ST1005 the reference's text
+		return "", fmt.Errorf(`Invalid "restapi" config: expected <HOST>:<PORT> for "listen", but got "%s"`, listen)
 	}
 	if host == "*" {
 		host = ""

@@ -47,16 +47,12 @@ type Change struct {
 }
 
 // ChangeLeader asks the leader's agent, or the candidate's when nobody leads,
-// for the change and waits until it happened: at most twice the larger of
-// 10 s and loop_wait, plus 10 s (contract: ctl.md section 10 item 2). Any HTTP
+// for the change and waits until it happened, at most ChangeLimit. Any HTTP
 // answer is returned with a nil error, whatever its code; 202 means that the
 // change is scheduled. After an error it is not known whether the agent
 // acts on the request.
 func ChangeLeader(ctx context.Context, agents Agents, c *dcs.Cluster, w Change) (api.Answer, error) {
-	target := c.LeaderMember()
-	if c.Leader == nil {
-		target = c.Member(w.Candidate)
-	}
+	target := ChangeTarget(c, w)
 	if target == nil {
 		return api.Answer{}, fmt.Errorf("change of leader: %w", ErrNotReached)
 	}
@@ -70,8 +66,21 @@ func ChangeLeader(ctx context.Context, agents Agents, c *dcs.Cluster, w Change) 
 			body["scheduled_at"] = iso(w.At)
 		}
 	}
-	limit := 2*max(10*time.Second, LoopWait(c)) + 10*time.Second
-	return Ask(ctx, agents, *target, limit, http.MethodPost, endpoint, body)
+	return Ask(ctx, agents, *target, ChangeLimit(c), http.MethodPost, endpoint, body)
+}
+
+// ChangeTarget is whose agent is asked for a change of leader; nil: nobody can be.
+func ChangeTarget(c *dcs.Cluster, w Change) *dcs.Member {
+	if c.Leader == nil {
+		return c.Member(w.Candidate)
+	}
+	return c.LeaderMember()
+}
+
+// ChangeLimit is how long the answer to a change of leader may take: twice the
+// larger of 10 s and loop_wait, plus 10 s (contract: ctl.md section 10 item 2).
+func ChangeLimit(c *dcs.Cluster) time.Duration {
+	return 2*max(10*time.Second, LoopWait(c)) + 10*time.Second
 }
 
 // RestartLimit is how long the answer to a restart may take: the time given

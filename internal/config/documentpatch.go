@@ -142,11 +142,13 @@ func (d *Document) SetPair(pair string) error {
 	path, text, ok := strings.Cut(pair, "=")
 	path = strings.TrimSpace(path)
 	if !ok || path == "" {
-		return fmt.Errorf("Invalid parameter setting %s", pair) //nolint:staticcheck // the reference's text, capital included
+		//lint:ignore ST1005 the reference's text, capital included
+		return fmt.Errorf("Invalid parameter setting %s", pair)
 	}
 	node, err := DecodeYAML([]byte(text), "")
 	if err != nil {
-		return fmt.Errorf("Invalid parameter setting %s", pair) //nolint:staticcheck // as above
+		//lint:ignore ST1005 the reference's text, capital included
+		return fmt.Errorf("Invalid parameter setting %s", pair)
 	}
 	d.Set(strings.Split(path, "."), node.Value())
 	return nil

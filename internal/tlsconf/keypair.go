@@ -75,8 +75,10 @@ func decryptKeys(text []byte, password string) ([]byte, error) {
 				return nil, err
 			}
 			block = &pem.Block{Type: "PRIVATE KEY", Bytes: der}
-		case x509.IsEncryptedPEMBlock(block): //nolint:staticcheck // weak, and what old keys on disk still use
-			der, err := x509.DecryptPEMBlock(block, []byte(password)) //nolint:staticcheck // as above
+		//lint:ignore SA1019 weak, and what old keys on disk still use
+		case x509.IsEncryptedPEMBlock(block):
+			//lint:ignore SA1019 weak, and what old keys on disk still use
+			der, err := x509.DecryptPEMBlock(block, []byte(password))
 			if err != nil {
 				return nil, ErrKeyPassword
 			}
