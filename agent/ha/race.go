@@ -51,7 +51,7 @@ func eligible(in Input) verdict {
 		return no(Line{Info, "the watchdog is required and cannot be used: not racing for the leader key"})
 	case len(in.Settings.Unsupported) > 0:
 		return no(Line{Warning, unsupported(in)})
-	case in.Settings.FailsafeMode && len(in.Cluster.Failsafe) > 0 && in.Cluster.Failsafe[in.Self] == "":
+	case !in.listed(in.Self):
 		return no(Line{Info, "this member is not in /failsafe"})
 	case waiting:
 		return wait
@@ -173,7 +173,7 @@ func requestedLeader(in Input) (v verdict, decided bool) {
 		if in.Peers == nil {
 			return verdict{ask: &AskPeers{Members: append(others(in, ""), missing(others(in, ""), *m)...), Slow: formerLeader(in)}}, true
 		}
-		if p := peer(in, f.Candidate); p != nil && p.Answered && !p.NoFailover && !p.WatchdogFailed {
+		if p := peer(in, f.Candidate); p != nil && p.Answered && !p.NoFailover && !p.WatchdogFailed && in.listed(f.Candidate) {
 			return no(Line{Info, fmt.Sprintf("%s: to %s, i am %s", action, f.Candidate, in.Self)}), true
 		}
 		return verdict{}, false // named but not healthy: as if nobody was named
@@ -238,6 +238,8 @@ func healthiest(in Input, peers []dcs.Member, uncompared string, checkLag bool) 
 		case p.Location > mine:
 			return no(Line{Info, fmt.Sprintf("Wal position of %s is ahead of my wal position", p.Name)},
 				Line{Info, fmt.Sprintf("(%s is ahead by %d bytes)", p.Name, p.Location-mine)})
+		case p.Location == mine && !in.listed(p.Name):
+			continue // it does not race before the next leader has listed it
 		case p.Location == mine && p.Priority > in.Tags.FailoverPriority && p.Name != former:
 			return no(Line{Info, fmt.Sprintf("%s has equally tolerable WAL position and priority %d, while this node has priority %d",
 				p.Name, p.Priority, in.Tags.FailoverPriority)})
@@ -276,6 +278,12 @@ func others(in Input, except string) []dcs.Member {
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out
+}
+
+// listed says whether failsafe mode permits that member to race: /failsafe
+// names it, so a primary without the DCS asks it first.
+func (in Input) listed(name string) bool {
+	return !in.Settings.FailsafeMode || len(in.Cluster.Failsafe) == 0 || in.Cluster.Failsafe[name] != ""
 }
 
 // peer returns the answer of that member, or nil.
