@@ -93,13 +93,15 @@ func (p *Promises) note(leads, known bool) {
 	p.mu.Unlock()
 }
 
-// knowFailsafe keeps the map of the last read; while the mode is on, one that
-// vanished or cannot be read is no reason to ask fewer. Names whose write may still take effect stay
-// in it: the members they name may race by it.
+// knowFailsafe keeps the map of the last read. One that is not there, or cannot
+// be read, keeps nobody from racing, so nobody's consent is worth anything: no
+// failsafe mode until it is written again. Names whose write may still take
+// effect stay in it: the members they name may race by it.
 func (l *Loop) knowFailsafe(read map[string]string) {
 	if read == nil {
+		l.failsafe = nil
 		if !l.settings.FailsafeMode {
-			l.failsafe, l.doubtful = nil, nil
+			l.doubtful = nil
 		}
 		return
 	}
@@ -123,7 +125,7 @@ func (l *Loop) writeFailsafe(ctx context.Context, members map[string]string) {
 		}
 		maps.Copy(l.doubtful, members)
 		if l.failsafe == nil {
-			l.failsafe = map[string]string{}
+			return // perhaps there is still none, and whoever is not named may race
 		}
 		for name, url := range members {
 			if _, listed := l.failsafe[name]; !listed {

@@ -116,12 +116,33 @@ func TestFailsafeMap(t *testing.T) {
 	}
 	l.settings.FailsafeMode = true
 	l.knowFailsafe(nil)
-	if len(l.failsafe) != 2 {
-		t.Errorf("the map vanished with its key: %v", l.failsafe)
+	if l.failsafe != nil || l.doubtful == nil {
+		t.Errorf("a map that nobody reads any more binds nobody: %v, %v", l.failsafe, l.doubtful)
 	}
 	l.settings.FailsafeMode = false
 	l.knowFailsafe(nil)
-	if l.failsafe != nil {
-		t.Errorf("a deleted map stays with the mode off: %v", l.failsafe)
+	if l.failsafe != nil || l.doubtful != nil {
+		t.Errorf("a deleted map stays with the mode off: %v, %v", l.failsafe, l.doubtful)
 	}
 }
+
+// TestFirstFailsafeMapWithoutAnswer: where there was no map, a write of unknown
+// outcome keeps nobody from racing, so it permits no failsafe mode.
+func TestFirstFailsafeMapWithoutAnswer(t *testing.T) {
+	l := &Loop{LoopOptions: LoopOptions{Store: mute{}, Log: slog.New(slog.DiscardHandler)}}
+	l.settings.FailsafeMode = true
+	l.writeFailsafe(context.Background(), map[string]string{"a": "x", "b": "y"})
+	if l.failsafe != nil {
+		t.Errorf("goes by a map that perhaps never came to be: %v", l.failsafe)
+	}
+	l.knowFailsafe(map[string]string{"a": "x"})
+	if l.failsafe["b"] != "y" {
+		t.Errorf("%v lacks a name that may still come", l.failsafe)
+	}
+}
+
+// mute is a store whose writes get no answer.
+type mute struct{ dcs.Store }
+
+// Apply implements dcs.Store.
+func (mute) Apply(context.Context, ...dcs.Write) error { return dcs.ErrUnknownOutcome }

@@ -69,6 +69,8 @@ func unfit(in Input, m dcs.Member, checkpoint postgres.LSN) string {
 	switch {
 	case p == nil || !p.Answered:
 		return fmt.Sprintf("Member %s is not reachable", m.Name)
+	case in.unlocked() && !in.listed(m.Name):
+		return fmt.Sprintf("Member %s is not in /failsafe", m.Name)
 	case p.NoFailover:
 		return fmt.Sprintf("Member %s is not allowed to promote", m.Name)
 	case p.WatchdogFailed:

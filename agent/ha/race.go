@@ -51,7 +51,7 @@ func eligible(in Input) verdict {
 		return no(Line{Info, "the watchdog is required and cannot be used: not racing for the leader key"})
 	case len(in.Settings.Unsupported) > 0:
 		return no(Line{Warning, unsupported(in)})
-	case unlisted(in, in.Self):
+	case !in.listed(in.Self):
 		return no(Line{Info, "this member is not in /failsafe"})
 	case waiting:
 		return wait
@@ -173,7 +173,7 @@ func requestedLeader(in Input) (v verdict, decided bool) {
 		if in.Peers == nil {
 			return verdict{ask: &AskPeers{Members: append(others(in, ""), missing(others(in, ""), *m)...), Slow: formerLeader(in)}}, true
 		}
-		if p := peer(in, f.Candidate); p != nil && p.Answered && !p.NoFailover && !p.WatchdogFailed {
+		if p := peer(in, f.Candidate); p != nil && p.Answered && !p.NoFailover && !p.WatchdogFailed && in.listed(f.Candidate) {
 			return no(Line{Info, fmt.Sprintf("%s: to %s, i am %s", action, f.Candidate, in.Self)}), true
 		}
 		return verdict{}, false // named but not healthy: as if nobody was named
@@ -233,7 +233,7 @@ func healthiest(in Input, peers []dcs.Member, uncompared string, checkLag bool) 
 			continue // it does not race, so nobody may wait for it
 		case p.Primary:
 			return no(Line{Warning, fmt.Sprintf("Primary (%s) is still alive", p.Name)})
-		case unlisted(in, m.Name):
+		case !in.listed(m.Name):
 			continue // it never wins, so nobody may wait for it
 		case p.Name == uncompared, abandoned(in, *p):
 			continue
@@ -248,12 +248,6 @@ func healthiest(in Input, peers []dcs.Member, uncompared string, checkLag bool) 
 		}
 	}
 	return yes()
-}
-
-// unlisted: with failsafe mode on, a member that is not in /failsafe never
-// leads: the primary does not ask it when the DCS is silent (13).
-func unlisted(in Input, member string) bool {
-	return in.Settings.FailsafeMode && len(in.Cluster.Failsafe) > 0 && in.Cluster.Failsafe[member] == ""
 }
 
 // others are the members to ask in a race: those of the last view that had a
@@ -284,6 +278,12 @@ func others(in Input, except string) []dcs.Member {
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out
+}
+
+// listed says whether failsafe mode permits that member to race: /failsafe
+// names it, so a primary without the DCS asks it first.
+func (in Input) listed(name string) bool {
+	return !in.Settings.FailsafeMode || len(in.Cluster.Failsafe) == 0 || in.Cluster.Failsafe[name] != ""
 }
 
 // peer returns the answer of that member, or nil.

@@ -155,6 +155,9 @@ func (c *checks) promoted(sv *server) {
 		if t.m == m || t.m.name == c.away || t.records == 0 {
 			continue
 		}
+		if seen := m.agent.store.seen; c.s.shape.failsafe && len(seen.Failsafe) > 0 && seen.Failsafe[t.m.name] == "" {
+			continue // not in /failsafe: it never leads, so nobody waits for its rows (docs/guarantees.md, "Rows")
+		}
 		if c.vacant >= c.s.shape.ttl && t.m.db.timeline != sv.db.history[len(sv.db.history)-1].Timeline {
 			continue // another branch, and it did not take its chance for a ttl
 		}

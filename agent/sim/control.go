@@ -220,7 +220,7 @@ func (c *control) Hold(ctx context.Context, until clock.Instant, ttl time.Durati
 	}
 	m.strike("the lease was confirmed")
 	m.holdUntil, m.holdTTL, m.holdPaused = until, ttl, false
-	c.toGuard(ctx, "arm", func(g *guard) { g.arm(until, ttl) })
+	c.toGuard(ctx, armRequest, func(g *guard) { g.arm(until, ttl) })
 	m.strike("the guard's deadline was extended")
 }
 

@@ -17,6 +17,8 @@ type guard struct {
 	until      clock.Instant // zero: not armed
 	ttl        time.Duration
 	paused     bool
+	// toArm counts the requests to arm it that wait in its socket.
+	toArm int
 	// writable: a promotion was asked for; it refuses to be disarmed from then on.
 	writable bool
 }
@@ -56,7 +58,13 @@ func (g *guard) ask(p *proc, by clock.Instant, void bool, what string, do func(a
 		ok, answered = yes, true
 		p.poke()
 	}
+	if what == armRequest {
+		g.toArm++
+	}
 	g.run(func() {
+		if what == armRequest {
+			g.toArm--
+		}
 		switch {
 		case epoch < g.epoch && g.m.s.opt.Plant != PlantEpochIgnored:
 			g.m.s.tell(g.m.name, "guard: %s refused, a newer agent is here", what)
@@ -72,6 +80,9 @@ func (g *guard) ask(p *proc, by clock.Instant, void bool, what string, do func(a
 	p.wait(by, func() bool { return answered || g.dead })
 	return ok
 }
+
+// armRequest is what a request that arms the guard is called.
+const armRequest = "arm"
 
 // stages of the deadline, as distances from the lease's end.
 func (g *guard) fastBy() time.Duration   { return max(2*time.Second, g.ttl/10) }

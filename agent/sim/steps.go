@@ -31,10 +31,11 @@ func (c *checks) disarms(m *machine) {
 }
 
 // asks: a member asks for the leader key. A primary must be under a deadline
-// by then, because the answer may never come.
+// by then, because the answer may never come; or its guard, which does not
+// run now, has the request to arm it before anything else it does.
 func (c *checks) asks(by *agentProcess) {
 	sv := by.m.db.run
-	if sv == nil || !sv.primary || sv.guard.dead || sv.guard.stuck() || sv.guard.paused || by.settings.current.Pause {
+	if sv == nil || !sv.primary || sv.guard.dead || sv.guard.toArm > 0 || sv.guard.paused || by.settings.current.Pause {
 		return
 	}
 	if sv.guard.until == 0 {

@@ -84,6 +84,9 @@ func (s *Sim) summary() string {
 		fmt.Fprintf(&b, "Nothing was broken in %.3f s.\n", time.Duration(s.now).Seconds())
 	}
 	fmt.Fprintf(&b, "%s\n", s.leaderText())
+	if s.shape.failsafe {
+		fmt.Fprintf(&b, "/failsafe: %s; members registered: %s.\n", s.etcd.keys[dcs.KeyFailsafe].value, registered(s.etcd.read()))
+	}
 	for _, m := range s.nodes {
 		fmt.Fprintf(&b, "%s: %s\n", m.name, strings.Join(m.stands(), "; "))
 	}
@@ -94,6 +97,15 @@ func (s *Sim) summary() string {
 		fmt.Fprintf(&b, "Outside the promise for %.1f s more (pause, or a hand at the leader key).\n", s.checks.excused.Sub(s.now).Seconds())
 	}
 	return b.String()
+}
+
+// registered names the members that have a key.
+func registered(c *dcs.Cluster) string {
+	var names []string
+	for _, m := range c.Members {
+		names = append(names, m.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 func (s *Sim) leaderText() string {
