@@ -165,13 +165,18 @@ func (b *box) agent() *struck { return b.agentIn(-1) }
 
 // agentIn starts the agent in a cgroup, given by its directory's descriptor.
 func (b *box) agentIn(group int) *struck {
+	attr := asPostgres()
+	if group >= 0 {
+		attr.UseCgroupFD, attr.CgroupFD = true, group
+	}
+	return b.agentWith(attr)
+}
+
+func (b *box) agentWith(attr *syscall.SysProcAttr) *struck {
 	b.t.Helper()
 	cmd := exec.Command(filepath.Join(template.dir, "test.bin"))
 	cmd.Env = []string{agentMarker + "=" + b.dir, "PGBIN=" + pgBin(b.t), "PATH=/usr/bin:/bin"}
-	cmd.Dir, cmd.Stderr, cmd.SysProcAttr = "/", os.Stderr, asPostgres()
-	if group >= 0 {
-		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, group
-	}
+	cmd.Dir, cmd.Stderr, cmd.SysProcAttr = "/", os.Stderr, attr
 	in, err := cmd.StdinPipe()
 	must(b.t, err)
 	out, err := cmd.StdoutPipe()

@@ -2,6 +2,7 @@ package instance
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -39,8 +40,10 @@ type procStat struct {
 	start uint64
 }
 
-func readProcStat(pid int) (procStat, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+func readProcStat(pid int) (procStat, error) { return readStatIn("/proc", pid) }
+
+func readStatIn(proc string, pid int) (procStat, error) {
+	b, err := os.ReadFile(fmt.Sprintf("%s/%d/stat", proc, pid))
 	if err != nil {
 		return procStat{}, err
 	}
@@ -48,12 +51,12 @@ func readProcStat(pid int) (procStat, error) {
 	i := bytes.LastIndexByte(b, ')')
 	f := strings.Fields(string(b[i+1:]))
 	if i < 0 || len(f) < 20 || f[0] == "" {
-		return procStat{}, fmt.Errorf("read /proc/%d/stat: unexpected content", pid)
+		return procStat{}, fmt.Errorf("read %s/%d/stat: unexpected content", proc, pid)
 	}
 	ppid, err1 := strconv.Atoi(f[1])
 	start, err2 := strconv.ParseUint(f[19], 10, 64)
 	if err1 != nil || err2 != nil {
-		return procStat{}, fmt.Errorf("read /proc/%d/stat: unexpected content", pid)
+		return procStat{}, fmt.Errorf("read %s/%d/stat: unexpected content", proc, pid)
 	}
 	return procStat{state: f[0][0], ppid: ppid, start: start}, nil
 }
@@ -86,25 +89,40 @@ func (p process) startedAt() (time.Time, error) {
 	return time.Time{}, fmt.Errorf("read /proc/stat: no btime")
 }
 
-// children lists the direct children of a process. One pass over /proc,
-// because /proc/PID/task/TID/children does not exist on every kernel.
+// children lists the direct children of a process that can be seen.
 func children(pid int) []process {
-	entries, err := os.ReadDir("/proc")
+	out, _ := childrenIn("/proc", pid)
+	return out
+}
+
+// childrenIn lists the direct children of a process, those that have ended but
+// are not reaped too. One pass over proc, because /proc/PID/task/TID/children
+// does not exist on every kernel. The error says that the list may lack some.
+func childrenIn(proc string, pid int) (out []process, unreadable error) {
+	entries, err := os.ReadDir(proc)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	var out []process
 	for _, e := range entries {
 		n, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
-		// A process may vanish while it is looked at (pitfalls 210).
-		if st, err := readProcStat(n); err == nil && st.ppid == pid {
+		st, err := readStatIn(proc, n)
+		switch {
+		case err == nil && st.ppid == pid:
 			out = append(out, process{pid: n, start: st.start})
+		case err != nil && !vanished(err):
+			unreadable = err
 		}
 	}
-	return out
+	return out, unreadable
+}
+
+// vanished says whether the process ended while it was looked at (pitfalls
+// 210): its directory is gone, or a file that was open answers "no such process".
+func vanished(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH)
 }
 
 // killTree stops the postmaster so that it cannot start anything new, kills
@@ -134,41 +152,6 @@ func killDescendants(pid int) {
 		_ = syscall.Kill(queue[0].pid, syscall.SIGKILL)
 	}
 	_ = syscall.Kill(-pid, syscall.SIGKILL)
-}
-
-// auxiliary are the process titles of a postmaster's children that serve no
-// client, up to PostgreSQL 18 (pitfalls 83).
-var auxiliary = []string{
-	"logger", "checkpointer", "background writer", "writer", "walwriter", "wal writer",
-	"walreceiver", "wal receiver", "walsender", "wal sender", "autovacuum launcher", "autovacuum worker",
-	"archiver", "startup", "stats collector", "logical replication", "bgworker", "background worker",
-	"io worker", "slotsync worker", "slot sync worker", "walsummarizer", "wal summarizer",
-	"parallel worker", "TimescaleDB", "pg_cron", "datachannel",
-}
-
-// clientBackend says whether a process title is that of a session. Titles
-// read "postgres: [cluster: ]what ..."; anything unknown counts as a client,
-// which errs towards waiting. An empty title is a zombie or a child that is
-// just being forked by the postmaster.
-func clientBackend(title, cluster string) bool {
-	rest, ok := strings.CutPrefix(title, "postgres: ")
-	if !ok {
-		return title != ""
-	}
-	if cluster != "" {
-		rest = strings.TrimPrefix(rest, cluster+": ")
-	}
-	for _, a := range auxiliary {
-		if strings.HasPrefix(rest, a) {
-			return false
-		}
-	}
-	return true
-}
-
-func processTitle(pid int) string {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return strings.TrimRight(string(bytes.ReplaceAll(b, []byte{0}, []byte{' '})), " ")
 }
 
 // pidFile is postmaster.pid.

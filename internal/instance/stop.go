@@ -68,7 +68,6 @@ func (s *Server) Stop(ctx context.Context, o StopOptions) error {
 	}
 	s.stopState(o, postgres.StateStopping)
 	s.beforeStop(ctx, o)
-	w.clients = s.clientBackends(p)
 	s.closeSessions()
 	w.key, w.deaf = w.control(ctx)
 	if err := s.signalStop(ctx, p, o.Mode); err != nil {
@@ -111,28 +110,17 @@ func (s *Server) signalStop(ctx context.Context, p process, mode StopMode) error
 	return fmt.Errorf("%w: signal postmaster %d: %w", ErrStopFailed, p.pid, err)
 }
 
-// clientBackends lists the sessions that must be gone before the stop is safe.
-func (s *Server) clientBackends(p process) []process {
-	cluster := s.parameters()["cluster_name"]
-	var out []process
-	for _, c := range children(p.pid) {
-		if clientBackend(processTitle(c.pid), cluster) {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
 // stopWatch follows one stop.
 type stopWatch struct {
-	s       *Server
-	o       StopOptions
-	clients []process  // sessions alive when the signal was sent
-	key     controlKey // pg_control's beginning as last looked at
-	isSafe  bool
-	deaf    bool          // the data directory does not answer: pg_control is not looked at any more
-	seen    bool          // OnShutDown has been called, or never will be
-	done    chan struct{} // OnShutDown has returned
+	s      *Server
+	o      StopOptions
+	key    controlKey // pg_control's beginning as last looked at
+	isSafe bool
+	closed bool          // the postmaster takes no new session any more
+	blind  bool          // it was said that the sessions cannot be listed
+	deaf   bool          // the data directory does not answer: it is not looked at any more
+	seen   bool          // OnShutDown has been called, or never will be
+	done   chan struct{} // OnShutDown has returned
 }
 
 // safe calls OnSafe once.
@@ -156,7 +144,7 @@ func (w *stopWatch) untilGone(ctx context.Context, p process) error {
 	var killing killWatch
 	for p.alive() {
 		w.s.resume(p, mode)
-		if !w.isSafe && w.clientsGone() {
+		if !w.isSafe && w.sessionsGone(ctx, p) {
 			w.safe()
 		}
 		if mode != StopImmediate {
@@ -184,15 +172,6 @@ func (w *stopWatch) untilGone(ctx context.Context, p process) error {
 
 func (w *stopWatch) over(since clock.Instant) bool {
 	return w.o.Timeout > 0 && w.s.clock.Now().Sub(since) >= w.o.Timeout
-}
-
-func (w *stopWatch) clientsGone() bool {
-	for _, c := range w.clients {
-		if c.alive() {
-			return false
-		}
-	}
-	return true
 }
 
 // diskPatience is how long a stop waits for a file. A hung disk holds readers

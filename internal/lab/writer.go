@@ -19,14 +19,26 @@ type Writer struct {
 // StartWriter returns once the first row is acknowledged. The test's end stops it.
 func (c *Cluster) StartWriter() *Writer {
 	c.lab.t.Helper()
-	return c.StartWriterAt(c.DSN())
+	return c.startWriter(c.DSN(), "lab_writes")
+}
+
+// StartWriterTo is StartWriter into a table of its own: for a story with one
+// writer after another.
+func (c *Cluster) StartWriterTo(table string) *Writer {
+	c.lab.t.Helper()
+	return c.startWriter(c.DSN(), table)
 }
 
 // StartWriterAt is StartWriter with a connection string of its own: through a
 // proxy.
 func (c *Cluster) StartWriterAt(dsn string) *Writer {
 	c.lab.t.Helper()
-	s, err := writer.Start(writer.Options{DSN: dsn, Table: "lab_writes"})
+	return c.startWriter(dsn, "lab_writes")
+}
+
+func (c *Cluster) startWriter(dsn, table string) *Writer {
+	c.lab.t.Helper()
+	s, err := writer.Start(writer.Options{DSN: dsn, Table: table})
 	c.lab.must(err)
 	c.lab.t.Cleanup(s.Stop)
 	w := &Writer{Writer: s, lab: c.lab}

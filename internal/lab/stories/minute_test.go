@@ -24,7 +24,7 @@ func TestFaultsForAMinute(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, f := range []struct {
+	for i, f := range []struct {
 		name           string
 		strike, repair func(*lab.Member)
 		stays          bool // PostgreSQL is restarted in place
@@ -40,7 +40,7 @@ func TestFaultsForAMinute(t *testing.T) {
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			old := c.Leader()
-			w, p := c.StartWriter(), c.StartProber()
+			w, p := c.StartWriterTo(fmt.Sprint("lab_writes_", i)), c.StartProber()
 			at := time.Now()
 			f.strike(old)
 			next := old
@@ -75,6 +75,7 @@ func TestAgentKilledForMemory(t *testing.T) {
 	w, p := c.StartWriter(), c.StartProber()
 	leader := c.Leader()
 	pid, guard := leader.Postmaster(), leader.Guard()
+	at := time.Now()
 	cage := l.ShortOfMemory(leader.Agent())
 	l.Until(20*time.Second, "the agent to be killed for memory", func() string {
 		leader.REST("GET", "/metrics", "") // work to do
@@ -92,6 +93,8 @@ func TestAgentKilledForMemory(t *testing.T) {
 	if now := leader.Guard(); now != guard {
 		t.Errorf("guard %d, was %d", now, guard)
 	}
+	w.Advance(10 * time.Second)
+	t.Logf("write gap %v", w.Gap(at).Round(10*time.Millisecond))
 	if rows := w.Lost(leader); len(rows) > 0 {
 		t.Errorf("%d rows lost", len(rows))
 	}
@@ -108,6 +111,7 @@ func TestAgentStarved(t *testing.T) {
 	w, p := c.StartWriter(), c.StartProber()
 	old := c.Leader()
 	pid := old.Postmaster()
+	at := time.Now()
 	cage := l.Starve(old.Agent())
 	l.Until(2*ttl(c)+slack, "the guard to end PostgreSQL", func() string {
 		if old.Postmaster() == pid {
@@ -118,6 +122,7 @@ func TestAgentStarved(t *testing.T) {
 	cage.Open(old.Agent())
 	next := c.WaitHealthy(60 * time.Second)
 	w.Advance(20 * time.Second)
+	t.Logf("write gap %v", w.Gap(at).Round(10*time.Millisecond))
 	if rows := w.Lost(next); len(rows) > 0 {
 		t.Errorf("%d rows lost", len(rows))
 	}

@@ -46,6 +46,7 @@ func TestWithoutAGuard(t *testing.T) {
 	}
 
 	// etcd is silent: the agent ends the primary before the lease ends.
+	at := time.Now()
 	for _, m := range c.Etcd.Members {
 		m.Kill()
 	}
@@ -57,6 +58,7 @@ func TestWithoutAGuard(t *testing.T) {
 		}
 		return ""
 	})
+	t.Logf("no member accepts writes %v after etcd was lost, ttl %v", time.Since(at).Round(10*time.Millisecond), ttl(c))
 	for _, m := range c.Etcd.Members {
 		m.Start()
 	}
