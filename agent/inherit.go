@@ -216,13 +216,12 @@ const firstViewPatience = 5 * time.Second
 
 // awaitFirstView keeps REST from answering before it knows anything: a load
 // balancer would take "uninitialized" from the program that has just taken
-// over for the loss of the primary. Connections wait in the kernel meanwhile.
+// over for the loss of the primary. At an ordinary start it does not know yet
+// who the members are: it would refuse POST /failsafe as a stranger's, and one
+// refusal ends the primary that asked. Connections wait in the kernel meanwhile.
 //
 // published is closed by the first cycle's view.
 func (a *agent) awaitFirstView(ctx context.Context, published <-chan struct{}) {
-	if a.inherited == nil {
-		return
-	}
 	late := time.NewTimer(firstViewPatience)
 	defer late.Stop()
 	select {

@@ -34,6 +34,7 @@ func (a *agent) metrics() rest.OwnMetrics {
 func (a *agent) live() rest.Live {
 	l := a.launcher.live()
 	l.Unguarded = l.GuardPID == 0 && a.machine.observation().Alive
+	l.WatchdogActive, l.Gate = a.watchdog.active.Load(), a.shields.state(partGate) == gateActive
 	l.LogQueued, l.LogLost = a.output.Queued(), a.output.Lost()
 	return l
 }

@@ -73,6 +73,13 @@ func (p *protection) shown() map[string]string {
 	return maps.Clone(p.parts)
 }
 
+// state is what is shown of a part; empty: nothing is known of it.
+func (p *protection) state(part string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.parts[part]
+}
+
 // note is what `ctl list` says of the most important lack; empty: none.
 func (p *protection) note() string {
 	p.mu.Lock()

@@ -71,6 +71,12 @@ func failsafe(in Input) (d Decision, ok bool) {
 	switch round := in.Tried.Failsafe; {
 	case in.Tried.Extended:
 		return goOn(in), true
+	case in.Watchdog == WatchdogIdle && in.Tried.Watchdog == NotTried:
+		// It was lost under way, or configured anew: left alone, it counts on
+		// and resets a machine whose primary everybody wants to go on.
+		return do(in, ActivateWatchdog{}, "before going on without the DCS"), true
+	case in.Watchdog == WatchdogIdle && in.Tried.Watchdog != Done:
+		return demote(in, DemoteOffline, Reason{Code: WatchdogDemoting}), true
 	case round == nil && !roundDue(in):
 		return restFor(in, failsafePoll(in), Reason{Code: FailsafeLeading}), true
 	case round == nil && len(members) > 1:

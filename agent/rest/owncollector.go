@@ -26,6 +26,10 @@ type Live struct {
 	GuardBeside bool
 	// Unguarded: PostgreSQL runs and no guard is alive.
 	Unguarded bool
+	// WatchdogActive: the watchdog device counts down and is fed by renewals.
+	WatchdogActive bool
+	// Gate: a gate before PostgreSQL's port lets clients pass while the lease lasts.
+	Gate bool
 	// LogQueued and LogLost are the log's records waiting and dropped.
 	LogQueued int
 	LogLost   uint64
@@ -133,6 +137,8 @@ func live(k sink, g Live, now clock.Instant) {
 	k.gauge("pgha_guard_remaining_seconds", "Time left until the end of the lease that the guard holds; 0: it holds none.", remaining)
 	k.gauge("pgha_guard_beside", "Value is 1 if PostgreSQL was started by somebody else and the guard was put beside it, 0 otherwise.", number(g.GuardBeside))
 	k.gauge("pgha_postgres_unguarded", "Value is 1 if PostgreSQL runs without a guard, 0 otherwise.", number(g.Unguarded))
+	k.gauge("pgha_watchdog_active", "Value is 1 if the watchdog device is open and fed by this member's renewals, 0 otherwise.", number(g.WatchdogActive))
+	k.gauge("pgha_gate_active", "Value is 1 if a gate before PostgreSQL's port lets clients pass only while the lease lasts, 0 otherwise.", number(g.Gate))
 	k.gauge("pgha_log_queue_records", "Log records waiting to be written.", float64(g.LogQueued))
 	k.sample(prometheus.CounterValue, "pgha_log_lost_records_total", "Log records dropped because the queue was full.", float64(g.LogLost))
 }

@@ -42,7 +42,7 @@ func ownEverything(o *Options) {
 	r.RoleChanged(time.Unix(1927958706, 500000000))
 	o.Metrics = OwnMetrics{Recorder: r, Revision: "0123456789ab", MasterAlias: func() bool { return true },
 		Live: func() Live {
-			return Live{GuardPID: 77, GuardArmed: true, GuardDeadline: clock.Now().Add(20 * time.Second), LogQueued: 3, LogLost: 2}
+			return Live{GuardPID: 77, GuardArmed: true, GuardDeadline: clock.Now().Add(20 * time.Second), WatchdogActive: true, Gate: true, LogQueued: 3, LogLost: 2}
 		}}
 }
 
@@ -103,7 +103,7 @@ func TestOwnSeries(t *testing.T) {
 		{"leader", leader, map[string]float64{
 			"pgha_leader_lock_held": 1, "pgha_scheduled_switchover_timestamp_seconds": 1927960000, "pgha_scheduled_restart_timestamp_seconds": 0,
 			"pgha_slot_retained_bytes{slot=db2,type=physical}": 4096, "pgha_slot_retained_bytes{slot=ahead,type=physical}": 0,
-			"pgha_noloadbalance": 1, "pgha_nofailover": 0, "pgha_guard_pid": 77, "pgha_guard_armed": 1, "pgha_postgres_unguarded": 0,
+			"pgha_noloadbalance": 1, "pgha_nofailover": 0, "pgha_guard_pid": 77, "pgha_guard_armed": 1, "pgha_watchdog_active": 1, "pgha_gate_active": 1, "pgha_postgres_unguarded": 0,
 			"pgha_log_lost_records_total": 2, "pgha_decisions_total{reason=leading}": 1, "pgha_loop_overruns_total": 1,
 			"pgha_dcs_errors_total{op=load}": 1, "pgha_dcs_request_duration_seconds{op=load}": 1,
 			"pgha_failovers_total{reason=leader_lost}": 1, "pgha_last_role_change_timestamp_seconds": 1927958706.5,
