@@ -55,7 +55,8 @@ func (t *teller) lost(s span, former string) string {
 	var more []string
 	if renewed := t.renewal(former, gone); !renewed.IsZero() {
 		more = append(more, "last renewal "+t.clock(renewed))
-	} else if seen := t.all[s.pivot].Seen; seen != nil && seen.TTL > 0 {
+	} else if seen, silent := t.all[s.pivot].Seen, t.silent(former, gone); seen != nil && seen.TTL > 0 && !silent {
+		// (An etcd that stood still may end a lease long after its ttl.)
 		more = append(more, "last renewal about "+t.clock(gone.Add(-time.Duration(seen.TTL*float64(time.Second)))))
 	}
 	if why := t.silenceOf(former, gone); why != "" {
@@ -83,6 +84,39 @@ func (t *teller) renewal(member string, gone time.Time) time.Time {
 	return time.Time{}
 }
 
+// silent: the DCS was not answering a member when its lease ended.
+func (t *teller) silent(member string, gone time.Time) bool {
+	since, _ := t.outage(member, gone)
+	return !since.IsZero()
+}
+
+// outage is since when the DCS had not answered a member in the outage that was
+// not over at the end of its lease, and when it began to step down in it; zero: it
+// answered, or no step-down is recorded.
+func (t *teller) outage(member string, gone time.Time) (since, demoted time.Time) {
+	var stepped time.Time
+	for _, e := range t.all {
+		if e.Member != member || !e.at.Before(gone) {
+			continue
+		}
+		switch {
+		case e.Code == "dcs_lost":
+			since = e.at
+			if e.Seen != nil && e.Seen.DCSSeen != nil {
+				since = e.Seen.DCSSeen.Add(e.at.Sub(e.Record.At))
+			}
+		case e.Code == "dcs_back", e.Code == "agent_started":
+			since, stepped = time.Time{}, time.Time{}
+		case e.Kind == journal.KindDemotion && stepped.IsZero():
+			stepped = e.at // may be recorded a moment before dcs_lost is
+		}
+	}
+	if since.IsZero() || stepped.Before(since) {
+		return since, time.Time{}
+	}
+	return since, stepped
+}
+
 // silenceOf is why a former leader did not renew, as far as anybody knows.
 func (t *teller) silenceOf(member string, gone time.Time) string {
 	j := t.journal(member)
@@ -93,6 +127,7 @@ func (t *teller) silenceOf(member string, gone time.Time) string {
 		}
 		return "nothing is known from " + member + " itself: " + fault
 	}
+	dcsLost, demoted := t.outage(member, gone)
 	var before *entry
 	for i := range t.all {
 		e := &t.all[i]
@@ -100,17 +135,11 @@ func (t *teller) silenceOf(member string, gone time.Time) string {
 			continue
 		}
 		if e.at.Before(gone) {
-			switch e.Code {
-			case "dcs_lost":
-				since := e.at
-				if e.Seen != nil && e.Seen.DCSSeen != nil {
-					since = e.Seen.DCSSeen.Add(e.at.Sub(e.Record.At))
-				}
-				return fmt.Sprintf("the DCS had not answered %s since %s", member, t.clock(since))
-			case "dcs_back", "agent_started", "following", "leading":
-			}
 			before = e
 			continue
+		}
+		if !dcsLost.IsZero() {
+			break
 		}
 		switch {
 		case e.Code == "agent_started":
@@ -118,6 +147,13 @@ func (t *teller) silenceOf(member string, gone time.Time) string {
 		case before != nil && before.end.Before(gone):
 			return fmt.Sprintf("%s recorded nothing from %s to %s: its machine or agent stood still, or was cut off", member, t.clock(before.end), t.clock(e.at))
 		}
+	}
+	if !dcsLost.IsZero() {
+		text := fmt.Sprintf("the DCS had not answered %s since %s", member, t.clock(dcsLost))
+		if !demoted.IsZero() {
+			text += fmt.Sprintf(", and it had stepped down at %s", t.clock(demoted))
+		}
+		return text
 	}
 	return member + " has recorded nothing since: its machine or its agent is gone"
 }

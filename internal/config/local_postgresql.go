@@ -148,6 +148,10 @@ func (l *Local) buildPgha(n *Node) {
 	if dataDir == "" {
 		return
 	}
+	if dir := l.Pgha.StateDir; dir != "" && !filepath.IsAbs(dir) {
+		l.agentErrors = append(l.agentErrors, l.problem("pgha.state_dir",
+			"is relative: an agent started elsewhere would find neither this one's lock nor its guard", "write it from / on"))
+	}
 	setDefault(&l.Pgha.StateDir, dataDir+".pgha")
 	if inside, err := filepath.Rel(dataDir, l.Pgha.StateDir); err == nil && inside != ".." && !strings.HasPrefix(inside, "../") {
 		l.agentErrors = append(l.agentErrors, l.problem("pgha.state_dir",
