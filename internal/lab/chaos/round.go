@@ -32,6 +32,8 @@ type Outcome struct {
 	// inside a server.
 	Two       float64 `json:"two_primaries_s"`
 	TwoInside float64 `json:"two_primaries_inside_s"`
+	// TwoRemote is the part of Two that clients on other machines saw.
+	TwoRemote float64 `json:"two_primaries_remote_s"`
 	Rows      loss    `json:"rows"`
 	// Outages: the longest time without an acknowledgement.
 	OutageTCP    time.Duration `json:"outage_tcp"`
@@ -97,6 +99,7 @@ func (s *scene) run(r Round, interrupted <-chan struct{}) (out Outcome) {
 			out.Kept = s.keep(r, j, c)
 		}
 	}()
+	s.failsafe(r.Failsafe)
 	s.replicate(r.Mode)
 	leader := s.cluster.Leader()
 	c = s.hire(r.Load)
@@ -198,17 +201,19 @@ func (s *scene) judge(out *Outcome, c *company, primary *lab.Member, struck []st
 	logs := c.all()
 	clients := terms(logs, clientKinds...)
 	inside := terms(logs, Inside)
-	var noLoss = true
+	noLoss, gated := true, out.Gate
 	for _, st := range out.Strikes {
 		f := st.fault()
 		noLoss = noLoss && f.NoLoss
 		if f.Outside != "" {
 			out.Outside = f.Outside
+			gated = gated && f.By == Gate
 		}
 	}
 	two, evidence := overlap(clients, clients)
 	twoInside, more := overlap(inside, clients)
-	out.Two, out.TwoInside = two.Seconds(), twoInside.Seconds()
+	remote, seen := overlap(terms(logs, TCP, New, Remote), clients)
+	out.Two, out.TwoInside, out.TwoRemote = two.Seconds(), twoInside.Seconds(), remote.Seconds()
 	for i, t := range clients {
 		if i > 0 && t.server != clients[i-1].server {
 			out.Changes++
@@ -233,10 +238,15 @@ func (s *scene) judge(out *Outcome, c *company, primary *lab.Member, struck []st
 	out.Rows = compare(logs, there, c.received, survivors)
 	s.note("rows: %+v", out.Rows)
 
+	fail := func(format string, a ...any) { out.Failures = append(out.Failures, fmt.Sprintf(format, a...)) }
 	if out.Outside != "" {
+		if gated {
+			for _, e := range seen {
+				fail("two primaries behind a gate: %s", e)
+			}
+		}
 		return
 	}
-	fail := func(format string, a ...any) { out.Failures = append(out.Failures, fmt.Sprintf(format, a...)) }
 	for _, e := range append(evidence, more...) {
 		fail("two primaries: %s", e)
 	}
