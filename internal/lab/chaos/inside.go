@@ -115,8 +115,12 @@ func endInside(m *lab.Member) {
 }
 
 // pipelineAhead is how many statements are under way at most: enough that the
-// backend always finds the next one.
-const pipelineAhead = 32
+// backend always finds the next one. Over the network and on a busy machine it
+// takes longer until the next ones arrive.
+const (
+	pipelineAhead = 32
+	remoteAhead   = 512
+)
 
 // pipeline keeps a client on the member that never lets its backend wait:
 // such a backend never looks whether its postmaster is alive. It speaks
@@ -151,7 +155,11 @@ const silent = 2 * time.Second
 // stream writes and reads until the connection to that server ends.
 func (l *Log) stream(conn net.Conn, server string) error {
 	in := bufio.NewReader(conn)
-	ahead := make(chan struct{}, pipelineAhead)
+	size := pipelineAhead
+	if l.Kind == Remote {
+		size = remoteAhead
+	}
+	ahead := make(chan struct{}, size)
 	closed := make(chan struct{})
 	defer close(closed)
 	go func() {

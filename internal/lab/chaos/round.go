@@ -98,6 +98,8 @@ func (s *scene) run(r Round, interrupted <-chan struct{}) (out Outcome) {
 			j.note("failed: %s", strings.Join(out.Failures, "\n"))
 			out.Kept = s.keep(r, j, c)
 		}
+		os.MkdirAll(keepRoot, 0o755)
+		os.WriteFile(filepath.Join(keepRoot, fmt.Sprintf("round-%03d.log", r.Number)), []byte(j.String()), 0o644)
 	}()
 	s.failsafe(r.Failsafe)
 	s.replicate(r.Mode)
@@ -219,6 +221,14 @@ func (s *scene) judge(out *Outcome, c *company, primary *lab.Member, struck []st
 			out.Changes++
 		}
 		s.note("term: %s, timeline %d: %d rows, %s to %s (%s)", t.server, t.timeline, t.rows, clock(t.first), clock(t.last), t.lastBy)
+	}
+	for _, l := range logs {
+		l.mu.Lock()
+		if n := len(l.acks); n > 0 {
+			last := l.acks[n-1]
+			s.note("client %d (%s on %s): %d rows, the last from %s at %s, then %v", l.Client, l.Kind, l.Host, n, last.Server, clock(last.Acked), l.lastErr)
+		}
+		l.mu.Unlock()
 	}
 	out.OutageTCP, out.OutageNew = gap(logs, begun, to, false, TCP), gap(logs, begun, to, false, New)
 	out.OutageSocket = gap(logs, begun, to, true, Socket)
