@@ -118,7 +118,7 @@ func (s *scene) run(r Round, interrupted <-chan struct{}) (out Outcome) {
 	s.lab.Until(wholeWithin, "the cluster whole again", s.healthy)
 	out.Whole = time.Since(ended)
 	j.note("whole again after %v", out.Whole)
-	s.advance(c, 10*time.Second)
+	s.advance(c, 30*time.Second) // no promise: each server gets a second to log a client in
 	s.pass(calm, interrupted)
 	s.ops.Wait()
 	s.lab.Until(wholeWithin, "the cluster whole after the operators' commands", s.healthy)
