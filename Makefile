@@ -51,10 +51,11 @@ watchdog: ## the watchdog device on the kernel's drivers, in a virtual machine (
 
 # SEED and ROUND repeat, FAULTS='agent frozen;machine lost' chooses, HARSH=1
 # adds a second fault to every round, LOAD=pipeline has the hardest client
-# in every round, PEER=patroni does all this to the real Patroni. Report and logs: .lab/chaos.
+# in every round, GATE=1 and FAILSAFE=1 (or 0) say what the plan else chooses,
+# PEER=patroni does all this to the real Patroni. Report and logs: .lab/chaos.
 chaos: TIME = 30m
 chaos: ## random faults, clients that count: TIME=30m SEED=7 HARSH=1
-	PGHA_LAB=chaos PG=$(PG) ETCD=$(ETCD) TIME=$(TIME) SEED=$(SEED) ROUND=$(ROUND) FAULTS='$(FAULTS)' HARSH=$(HARSH) LOAD=$(LOAD) TTL=$(TTL) PEER=$(PEER) \
+	PGHA_LAB=chaos PG=$(PG) ETCD=$(ETCD) TIME=$(TIME) SEED=$(SEED) ROUND=$(ROUND) FAULTS='$(FAULTS)' HARSH=$(HARSH) LOAD=$(LOAD) GATE=$(GATE) FAILSAFE=$(FAILSAFE) TTL=$(TTL) PEER=$(PEER) \
 		go test -count=1 -timeout 0 -v -run 'TestChaos$$' ./internal/lab/chaos
 
 demo: build ## three PostgreSQL members on this machine; the primary is killed

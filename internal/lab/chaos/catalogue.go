@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 
 	"pgha/internal/lab"
 )
@@ -16,8 +17,12 @@ type Fault struct {
 	LeaderOnly bool
 	// Instant faults have no end: what they do is done.
 	Instant bool
-	// Most is the longest duration, in parts of the ttl; zero: no limit.
-	Most float64
+	// Least and Most bound the duration, in parts of the ttl; zero: no bound.
+	Least, Most float64
+	// NeedsFailsafe faults are played with failsafe_mode on.
+	NeedsFailsafe bool
+	// By is what makes another case of it, with a line of its own in the report.
+	By By
 	// NoLoss: also with asynchronous replication no acknowledged row may be
 	// lost, because PostgreSQL is stopped cleanly or started again in place.
 	NoLoss bool
@@ -27,6 +32,16 @@ type Fault struct {
 	// ends it, or nil. An error: there was nothing to hurt, the round goes on.
 	Begin func(s *scene, m *lab.Member) (end func(), err error)
 }
+
+// By is a property of a round.
+type By string
+
+const (
+	Failsafe By = "failsafe"
+	// Gate: also outside of the promise to all clients, those from elsewhere
+	// must see one primary.
+	Gate By = "gate"
+)
 
 // catalogue is every fault. Wall clocks are not in it: Linux has no namespace
 // for them, and moving one would move the whole test machine's.
@@ -45,6 +60,12 @@ var catalogue = []Fault{
 	{Name: "agent restarted", On: Leader, NoLoss: true, Instant: true, Begin: func(s *scene, m *lab.Member) (func(), error) {
 		return nil, s.restartAgent(m)
 	}},
+	{Name: "agent replaced", On: Leader, NoLoss: true, Instant: true, Begin: func(_ *scene, m *lab.Member) (func(), error) {
+		if m.Kind() == lab.Patroni {
+			return nil, errors.New("Patroni has no hand-over")
+		}
+		return nil, m.Agent().Signal(syscall.SIGUSR2)
+	}},
 	{Name: "guard killed", On: Leader, Instant: true, NoLoss: true, Begin: func(_ *scene, m *lab.Member) (func(), error) {
 		return nil, send(syscall.SIGKILL, m.Guard())
 	}},
@@ -61,7 +82,7 @@ var catalogue = []Fault{
 		m.FreezeAgent()
 		return func() { m.ThawAgent(); send(syscall.SIGCONT, guard) }, send(syscall.SIGSTOP, guard)
 	}},
-	{Name: "agent, guard and undertaker killed", On: Leader, Outside: "the last two protections killed at once",
+	{Name: "agent, guard and undertaker killed", On: Leader, By: Gate, Outside: "the last two protections killed at once",
 		Begin: func(_ *scene, m *lab.Member) (func(), error) {
 			guard, undertaker := m.Guard(), m.Undertaker()
 			m.KillAgent()
@@ -83,6 +104,14 @@ var catalogue = []Fault{
 		pid := m.Postmaster()
 		return func() { send(syscall.SIGCONT, pid) }, send(syscall.SIGSTOP, pid)
 	}},
+	// Long enough for the probes to find it out: 3 x retry_timeout and more.
+	{Name: "postmaster frozen for long", On: Leader, Least: 1.8, Begin: func(_ *scene, m *lab.Member) (func(), error) {
+		pid := m.Postmaster()
+		return func() { send(syscall.SIGCONT, pid) }, send(syscall.SIGSTOP, pid)
+	}},
+	{Name: "PostgreSQL frozen", On: Leader, Least: 1.8, Begin: func(s *scene, m *lab.Member) (func(), error) {
+		return s.freezePostgres(m)
+	}},
 	{Name: "machine lost", On: Leader, Begin: func(_ *scene, m *lab.Member) (func(), error) {
 		m.PowerOff()
 		return func() { m.Plug(); startAgent(m) }, nil
@@ -95,8 +124,11 @@ var catalogue = []Fault{
 		return s.starve(m), nil
 	}},
 	{Name: "data disk full", On: Leader, Begin: func(s *scene, m *lab.Member) (func(), error) {
-		d := s.disks[m.Name]
-		d.Fill()
+		s.disks[m.Name].Fill()
+		return func() { s.free(m) }, nil
+	}},
+	{Name: "WAL disk full", On: Leader, Begin: func(s *scene, m *lab.Member) (func(), error) {
+		s.walDisks[m.Name].Fill()
 		return func() { s.free(m) }, nil
 	}},
 	{Name: "cut off", On: Leader, Begin: func(_ *scene, m *lab.Member) (func(), error) {
@@ -111,11 +143,11 @@ var catalogue = []Fault{
 		m.Block(lab.Out, s.everybodyBut(m)...)
 		return m.Heal, nil
 	}},
-	{Name: "cut off from etcd", On: Leader, Begin: func(s *scene, m *lab.Member) (func(), error) {
+	{Name: "cut off from etcd", On: Leader, By: Failsafe, Begin: func(s *scene, m *lab.Member) (func(), error) {
 		m.Block(lab.Both, s.etcd.Hosts()...)
 		return m.Heal, nil
 	}},
-	{Name: "hears no answer of etcd", On: Leader, Begin: func(s *scene, m *lab.Member) (func(), error) {
+	{Name: "hears no answer of etcd", On: Leader, By: Failsafe, Begin: func(s *scene, m *lab.Member) (func(), error) {
 		m.Block(lab.In, s.etcd.Hosts()...)
 		return m.Heal, nil
 	}},
@@ -139,15 +171,24 @@ var catalogue = []Fault{
 		e.Block(lab.Both, s.etcdBut(e)...)
 		return e.Heal, nil
 	}},
-	{Name: "etcd frozen", On: EtcdAll, Begin: func(s *scene, _ *lab.Member) (func(), error) {
-		for _, e := range s.etcd.Members {
-			e.Stop()
-		}
-		return func() {
-			for _, e := range s.etcd.Members {
-				e.Cont()
-			}
-		}, nil
+	{Name: "etcd frozen", On: EtcdAll, By: Failsafe, Begin: func(s *scene, _ *lab.Member) (func(), error) {
+		return s.freezeEtcd(), nil
+	}},
+	{Name: "etcd frozen for long", On: EtcdAll, By: Failsafe, Least: 1.5, Begin: func(s *scene, _ *lab.Member) (func(), error) {
+		return s.freezeEtcd(), nil
+	}},
+	// etcd is silent; the member goes when failsafe mode has begun.
+	{Name: "member lost without etcd", On: Replica, Least: 1.3, NeedsFailsafe: true, NoLoss: true, Begin: func(s *scene, m *lab.Member) (func(), error) {
+		end := s.freezeEtcd()
+		s.pass(4*time.Second, nil)
+		m.PowerOff()
+		return func() { end(); m.Plug(); startAgent(m) }, nil
+	}},
+	{Name: "primary lost without etcd", On: Leader, LeaderOnly: true, Least: 1.3, NeedsFailsafe: true, Begin: func(s *scene, m *lab.Member) (func(), error) {
+		end := s.freezeEtcd()
+		s.pass(4*time.Second, nil)
+		m.PowerOff()
+		return func() { end(); m.Plug(); startAgent(m) }, nil
 	}},
 	{Name: "switchover", On: Cluster, Instant: true, NoLoss: true, Begin: func(s *scene, _ *lab.Member) (func(), error) {
 		return nil, s.switchover()

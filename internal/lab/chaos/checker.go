@@ -17,7 +17,7 @@ import (
 const lateAck = 500 * time.Millisecond
 
 // clientKinds are all to whom each row is acknowledged by itself.
-var clientKinds = []Kind{TCP, New, Socket, Probe, Pipelined}
+var clientKinds = []Kind{TCP, New, Remote, Socket, Probe, Pipelined}
 
 // term is what one member acknowledged as a primary on one timeline.
 type term struct {
@@ -57,7 +57,7 @@ func terms(logs []*Log, kinds ...Kind) []*term {
 				t.last, t.lastBy = a.At, l.Kind
 			}
 			// A cut network may deliver what was answered long before.
-			if l.Kind != TCP && l.Kind != New && a.Acked.After(t.seen) {
+			if l.Kind != TCP && l.Kind != New && l.Kind != Remote && a.Acked.After(t.seen) {
 				t.seen = a.Acked
 			}
 		}

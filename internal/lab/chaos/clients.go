@@ -28,6 +28,8 @@ const (
 	Probe Kind = "probe"
 	// Pipelined: by the unix socket, the next statement always there.
 	Pipelined Kind = "pipeline"
+	// Remote: as Pipelined, over TCP from the clients' machine.
+	Remote Kind = "remote pipeline"
 	// Inside: a statement that commits in a loop within the server.
 	Inside Kind = "inside"
 )
@@ -118,7 +120,10 @@ func (s *scene) hire(load Load) *company {
 		c.wait.Go(func() { c.sample(ctx, m) })
 		c.wait.Go(func() { c.inside(ctx, m, load == Computes) })
 		if load == Pipeline {
-			c.wait.Go(func() { c.pipeline(ctx, m) })
+			c.wait.Go(func() { c.pipeline(ctx, m, Pipelined, m.ConnectSocket) })
+			c.wait.Go(func() {
+				c.pipeline(ctx, m, Remote, func(ctx context.Context) (*pgx.Conn, error) { return s.connectTo(ctx, m.Addr+":5432") })
+			})
 		}
 	}
 	return c
@@ -151,7 +156,16 @@ func (c *company) dismiss() {
 // A machine that is gone is silent, so each gets a second: less is not
 // enough for a handshake on a busy machine.
 func (s *scene) connectTCP(ctx context.Context) (*pgx.Conn, error) {
-	cfg, err := pgx.ParseConfig(s.cluster.DSN())
+	return s.connectBy(ctx, s.cluster.DSN())
+}
+
+// connectTo is a connection from the clients' machine to one server.
+func (s *scene) connectTo(ctx context.Context, addr string) (*pgx.Conn, error) {
+	return s.connectBy(ctx, "postgres://postgres:"+lab.SuperuserPassword+"@"+addr+"/postgres?sslmode=disable")
+}
+
+func (s *scene) connectBy(ctx context.Context, dsn string) (*pgx.Conn, error) {
+	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"pgha/internal/lab"
 )
 
@@ -113,51 +115,51 @@ func endInside(m *lab.Member) {
 }
 
 // pipelineAhead is how many statements are under way at most: enough that the
-// backend always finds the next one.
-const pipelineAhead = 32
+// backend always finds the next one. Over the network and on a busy machine it
+// takes longer until the next ones arrive.
+const (
+	pipelineAhead = 32
+	remoteAhead   = 512
+)
 
 // pipeline keeps a client on the member that never lets its backend wait:
 // such a backend never looks whether its postmaster is alive. It speaks
 // PostgreSQL's protocol 3 itself, because what is sent when is the point.
-func (c *company) pipeline(ctx context.Context, m *lab.Member) {
+func (c *company) pipeline(ctx context.Context, m *lab.Member, kind Kind, connect func(context.Context) (*pgx.Conn, error)) {
 	for ; ctx.Err() == nil; rest(ctx, 250*time.Millisecond) {
-		conn, err := primaryOnly(ctx, m.ConnectSocket)
+		conn, err := primaryOnly(ctx, connect)
 		if err != nil {
 			continue
 		}
-		conn.Close(ctx)
-		raw, err := m.DialSocket(ctx)
+		raw, err := conn.PgConn().Hijack() // logged in, nothing under way
 		if err != nil {
+			conn.Close(ctx)
 			continue
 		}
-		l := c.log(Pipelined, m.Name)
-		stop := context.AfterFunc(ctx, func() { raw.Close() })
-		l.failed(l.stream(raw))
+		host := m.Name
+		if kind == Remote {
+			host = c.scene.app.Name
+		}
+		l := c.log(kind, host)
+		stop := context.AfterFunc(ctx, func() { raw.Conn.Close() })
+		// A cut network is silent, and its client's next one must not wait for it.
+		l.failed(l.stream(raw.Conn, m.Name))
 		stop()
-		raw.Close()
+		raw.Conn.Close()
 	}
 }
 
-// stream writes and reads until the connection ends.
-func (l *Log) stream(conn net.Conn) error {
-	hello := append(binary.BigEndian.AppendUint32(nil, 3<<16), "user\x00postgres\x00database\x00postgres\x00\x00"...)
-	if _, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(hello)+4)), hello...)); err != nil {
-		return err
-	}
+// silent is how long a pipelining client waits for an answer.
+const silent = 2 * time.Second
+
+// stream writes and reads until the connection to that server ends.
+func (l *Log) stream(conn net.Conn, server string) error {
 	in := bufio.NewReader(conn)
-	for {
-		kind, body, err := message(in)
-		if err != nil {
-			return err
-		}
-		if kind == 'E' {
-			return fmt.Errorf("connect: %q", body)
-		}
-		if kind == 'Z' {
-			break
-		}
+	size := pipelineAhead
+	if l.Kind == Remote {
+		size = remoteAhead
 	}
-	ahead := make(chan struct{}, pipelineAhead)
+	ahead := make(chan struct{}, size)
 	closed := make(chan struct{})
 	defer close(closed)
 	go func() {
@@ -178,6 +180,9 @@ func (l *Log) stream(conn net.Conn) error {
 	}()
 	var a Ack
 	for id := int64(1); ; {
+		if l.Kind == Remote {
+			conn.SetReadDeadline(time.Now().Add(silent))
+		}
 		kind, body, err := message(in)
 		switch {
 		case err != nil:
@@ -187,7 +192,7 @@ func (l *Log) stream(conn net.Conn) error {
 		case kind == 'D':
 			a = dataRow(body)
 		case kind == 'C':
-			a.ID, a.Acked, a.Server = id, time.Now(), l.Host
+			a.ID, a.Acked, a.Server = id, time.Now(), server
 			l.add(a)
 			id++
 		case kind == 'Z':

@@ -17,6 +17,8 @@ type Options struct {
 	Faults []string
 	// Load is what every round has; empty: the plan chooses.
 	Load Load
+	// Gate and Failsafe are "1" or "0" for all rounds; empty: the plan chooses.
+	Gate, Failsafe string
 	// Patroni has the real Patroni on all members: what the checker then finds
 	// shows that it can find it, and what pgha is measured against.
 	Patroni bool
@@ -48,10 +50,14 @@ const (
 
 // Round is one round of a plan.
 type Round struct {
-	Number  int
-	Mode    Mode
-	Load    Load
-	Strikes []Strike
+	Number int
+	Mode   Mode
+	Load   Load
+	// Gate: the agents have CAP_NET_ADMIN, so a gate before PostgreSQL's port.
+	Gate bool
+	// Failsafe is failsafe_mode.
+	Failsafe bool
+	Strikes  []Strike
 }
 
 // Strike is one fault in a round.
@@ -75,13 +81,17 @@ const (
 	Cluster    Target = "cluster"
 )
 
-// Name is the fault, or the two faults with a plus between them.
+// Name is the fault, or the two faults with a plus between them, with what
+// its figures depend on.
 func (r Round) Name() string {
 	var names []string
 	for _, s := range r.Strikes {
 		name := s.Fault
 		if s.Target == Replica {
 			name += " (replica)"
+		}
+		if by := s.fault().By; by == Failsafe && r.Failsafe || by == Gate && r.Gate {
+			name += " (" + string(by) + ")"
 		}
 		names = append(names, name)
 	}
@@ -92,6 +102,12 @@ func (r Round) Name() string {
 func (r Round) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "round %d: %s, %s", r.Number, r.Mode, r.Load)
+	if r.Gate {
+		b.WriteString(", gate")
+	}
+	if r.Failsafe {
+		b.WriteString(", failsafe")
+	}
 	for _, s := range r.Strikes {
 		fmt.Fprintf(&b, "; +%.1fs %s on %s for %.1fs", s.At.Seconds(), s.Fault, s.Target, s.For.Seconds())
 	}
@@ -119,6 +135,21 @@ func (o Options) Plan(n int) Round {
 	if n%2 == 1 {
 		r.Mode = Sync
 	}
+	// The gate is a matter of whole clusters, which last for so many rounds.
+	r.Gate = (uint64(n/freshEvery)+o.Seed)%2 == 0
+	r.Failsafe = rnd.IntN(3) == 0
+	if o.Gate != "" {
+		r.Gate = o.Gate == "1"
+	}
+	if o.Failsafe != "" {
+		r.Failsafe = o.Failsafe == "1"
+	}
+	for _, s := range r.Strikes {
+		r.Failsafe = r.Failsafe || s.fault().NeedsFailsafe
+	}
+	if o.Patroni {
+		r.Gate = false
+	}
 	if o.Load != "" {
 		r.Load = o.Load
 	}
@@ -145,6 +176,7 @@ func (o Options) strike(rnd *rand.Rand, f Fault, leader int) Strike {
 	if s.For = o.part(part * (0.9 + 0.2*rnd.Float64())); f.Most > 0 {
 		s.For = min(s.For, o.part(f.Most))
 	}
+	s.For = max(s.For, o.part(f.Least))
 	if f.Instant {
 		s.For = 0
 	}
@@ -166,6 +198,11 @@ func (s Strike) fault() Fault {
 func (o Options) Check() error {
 	if loads := []Load{"", Waits, Computes, Pipeline}; !slices.Contains(loads, o.Load) {
 		return fmt.Errorf("LOAD=%s: want %s, %s or %s", o.Load, Waits, Computes, Pipeline)
+	}
+	for name, v := range map[string]string{"GATE": o.Gate, "FAILSAFE": o.Failsafe} {
+		if v != "" && v != "0" && v != "1" {
+			return fmt.Errorf("%s=%s: want 1 for all rounds, 0 for none, or nothing for some", name, v)
+		}
 	}
 	var all []string
 	for _, f := range catalogue {

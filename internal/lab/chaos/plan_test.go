@@ -64,3 +64,44 @@ func TestFaultsAreChosenByName(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The gate changes with whole clusters, failsafe_mode with pairs of rounds; a
+// fault that needs failsafe_mode has it, lasts long enough, and what the
+// environment says holds for all rounds.
+func TestPlanOfGateAndFailsafe(t *testing.T) {
+	o := Options{Seed: 7, TTL: 10}
+	seen := map[string]int{}
+	for n := range 8 * freshEvery {
+		r := o.Plan(n)
+		if r.Gate != o.Plan(n-n%freshEvery).Gate {
+			t.Errorf("%s: its cluster began without", r)
+		}
+		if r.Gate {
+			seen["gate"]++
+		}
+		if r.Failsafe {
+			seen["failsafe"]++
+		}
+		f := r.Strikes[0].fault()
+		if f.NeedsFailsafe && !r.Failsafe || r.Strikes[0].For < o.part(f.Least) {
+			t.Errorf("%s: too little", r)
+		}
+		if f.By == Failsafe && r.Failsafe != strings.HasSuffix(r.Name(), " (failsafe)") {
+			t.Errorf("%s is counted as %q", r, r.Name())
+		}
+	}
+	if seen["gate"] != 4*freshEvery || seen["failsafe"] < freshEvery || seen["failsafe"] > 5*freshEvery {
+		t.Errorf("of %d rounds: %v", 8*freshEvery, seen)
+	}
+	o.Gate, o.Failsafe = "1", "0"
+	if r := o.Plan(freshEvery); !r.Gate {
+		t.Error(r)
+	}
+	if r := o.Plan(0); r.Failsafe && !r.Strikes[0].fault().NeedsFailsafe {
+		t.Error(r)
+	}
+	o.Gate = "yes"
+	if err := o.Check(); err == nil || !strings.Contains(err.Error(), "GATE=yes: want 1 for all rounds, 0 for none") {
+		t.Error(err)
+	}
+}

@@ -22,22 +22,27 @@ type Report struct {
 
 // line is one fault's rounds.
 type line struct {
-	fault, outside      string
-	async, sync         int
-	two, twoInside      float64
-	acked               int
-	lost, inside, bound int // asynchronous
-	lostSync, lostOther int // synchronous: a confirming standby survived, or may not have
-	changes             int
-	tcp, fresh, socket  []time.Duration
-	failed              int
+	fault, outside         string
+	async, sync            int
+	two, remote, twoInside float64
+	acked                  int
+	lost, inside, bound    int // asynchronous
+	lostSync, lostOther    int // synchronous: a confirming standby survived, or may not have
+	changes                int
+	tcp, fresh, socket     []time.Duration
+	failed                 int
 }
 
 // lines are the faults in the order of the catalogue, pairs after them.
 func (r Report) lines() []line {
 	var all []*line
 	for _, f := range catalogue {
-		all = append(all, &line{fault: f.Name}, &line{fault: f.Name + " (replica)"})
+		for _, name := range []string{f.Name, f.Name + " (replica)"} {
+			all = append(all, &line{fault: name})
+			if f.By != "" {
+				all = append(all, &line{fault: name + " (" + string(f.By) + ")"})
+			}
+		}
 	}
 	for _, o := range r.Rounds {
 		i := slices.IndexFunc(all, func(l *line) bool { return l.fault == o.FaultName })
@@ -69,7 +74,7 @@ func (l *line) add(o Outcome) {
 		l.lost, l.inside, l.bound = l.lost+o.Rows.Lost, l.inside+o.Rows.Inside, l.bound+o.Rows.Bound
 	}
 	l.outside = o.Outside
-	l.two, l.twoInside = l.two+o.Two, l.twoInside+o.TwoInside
+	l.two, l.remote, l.twoInside = l.two+o.Two, l.remote+o.TwoRemote, l.twoInside+o.TwoInside
 	l.acked += o.Rows.Acked
 	l.changes += o.Changes
 	l.tcp, l.fresh, l.socket = append(l.tcp, o.OutageTCP), append(l.fresh, o.OutageNew), append(l.socket, o.OutageSocket)
@@ -79,15 +84,15 @@ func (l *line) add(o Outcome) {
 }
 
 // heads are the columns; what each means is below the table.
-var heads = []string{"fault", "rounds", "two primaries s", "inside s", "rows acked", "lost async (bound)", "inside", "lost sync",
+var heads = []string{"fault", "rounds", "two primaries s", "elsewhere s", "inside s", "rows acked", "lost async (bound)", "inside", "lost sync",
 	"changes", "outage TCP", "new", "socket", "failed"}
 
-const legend = `rounds: asynchronous + synchronous. Two primaries: seconds in which two members acknowledged writes to clients; inside:
-the same for statements that commit in a loop within the server. Lost: acknowledged rows missing afterwards; bound: rows
-of deposed primaries that no unhurt member was seen to have received; inside: committed by such statements. Lost sync:
-with 'ANY 1 (*)'; after a + those of rounds whose faults hit two members. Changes: of the leader. Outage: median and
-longest time without an acknowledgement to a TCP client, to one that connects for every row, and to local clients by the
-unix socket of any member. * outside of what is promised.`
+const legend = `rounds: asynchronous + synchronous. Two primaries: seconds in which two members acknowledged writes to clients;
+elsewhere: the part that clients on other machines saw; inside: the same for statements that commit in a loop within the
+server. Lost: acknowledged rows missing afterwards; bound: rows of deposed primaries that no unhurt member was seen to have
+received; inside: committed by such statements. Lost sync: with 'ANY 1 (*)'; after a + those of rounds whose faults hit two
+members. Changes: of the leader. Outage: median and longest time without an acknowledgement to a TCP client, to one that
+connects for every row, and to local clients by the unix socket of any member. * outside of what is promised.`
 
 func (l line) cells() []string {
 	name := l.fault
@@ -98,7 +103,7 @@ func (l line) cells() []string {
 	if l.lostOther > 0 {
 		lostSync += fmt.Sprintf(" + %d", l.lostOther)
 	}
-	return []string{name, fmt.Sprintf("%d+%d", l.async, l.sync), fmt.Sprintf("%.3g", l.two), fmt.Sprintf("%.3g", l.twoInside), fmt.Sprint(l.acked),
+	return []string{name, fmt.Sprintf("%d+%d", l.async, l.sync), fmt.Sprintf("%.3g", l.two), fmt.Sprintf("%.3g", l.remote), fmt.Sprintf("%.3g", l.twoInside), fmt.Sprint(l.acked),
 		fmt.Sprintf("%d (%d)", l.lost, l.bound), fmt.Sprint(l.inside), lostSync, fmt.Sprint(l.changes), spread(l.tcp), spread(l.fresh), spread(l.socket), fmt.Sprint(l.failed)}
 }
 

@@ -26,8 +26,8 @@ func TestReport(t *testing.T) {
 	r.Rounds[0].Failures, r.Rounds[0].Kept = []string{"two primaries: pg01"}, "/somewhere"
 	text := r.Markdown()
 	for _, want := range []string{
-		"| machine lost | 2+2 | 0 | 0 | 400 | 5 (10) | 0 | 0 + 4 | 4 | 2.0 / 3.0 s | 2.0 / 3.0 s | 2.0 / 3.0 s | 1 |\n",
-		"| pause * | 0+1 | 0 | 0 | 100 | 0 (0) | 0 | 0 | 1 | 0.0 s | 0.0 s | 0.0 s | 0 |\n| machine lost + etcd frozen | 0+1 |",
+		"| machine lost | 2+2 | 0 | 0 | 0 | 400 | 5 (10) | 0 | 0 + 4 | 4 | 2.0 / 3.0 s | 2.0 / 3.0 s | 2.0 / 3.0 s | 1 |\n",
+		"| pause * | 0+1 | 0 | 0 | 0 | 100 | 0 (0) | 0 | 0 | 1 | 0.0 s | 0.0 s | 0.0 s | 0 |\n| machine lost + etcd frozen | 0+1 |",
 		"two primaries: pg01\n  - logs: /somewhere",
 	} {
 		if !strings.Contains(text, want) {

@@ -32,6 +32,8 @@ type Outcome struct {
 	// inside a server.
 	Two       float64 `json:"two_primaries_s"`
 	TwoInside float64 `json:"two_primaries_inside_s"`
+	// TwoRemote is the part of Two that clients on other machines saw.
+	TwoRemote float64 `json:"two_primaries_remote_s"`
 	Rows      loss    `json:"rows"`
 	// Outages: the longest time without an acknowledgement.
 	OutageTCP    time.Duration `json:"outage_tcp"`
@@ -96,7 +98,10 @@ func (s *scene) run(r Round, interrupted <-chan struct{}) (out Outcome) {
 			j.note("failed: %s", strings.Join(out.Failures, "\n"))
 			out.Kept = s.keep(r, j, c)
 		}
+		os.MkdirAll(keepRoot, 0o755)
+		os.WriteFile(filepath.Join(keepRoot, fmt.Sprintf("round-%03d.log", r.Number)), []byte(j.String()), 0o644)
 	}()
+	s.failsafe(r.Failsafe)
 	s.replicate(r.Mode)
 	leader := s.cluster.Leader()
 	c = s.hire(r.Load)
@@ -113,7 +118,7 @@ func (s *scene) run(r Round, interrupted <-chan struct{}) (out Outcome) {
 	s.lab.Until(wholeWithin, "the cluster whole again", s.healthy)
 	out.Whole = time.Since(ended)
 	j.note("whole again after %v", out.Whole)
-	s.advance(c, 10*time.Second)
+	s.advance(c, 30*time.Second) // no promise: each server gets a second to log a client in
 	s.pass(calm, interrupted)
 	s.ops.Wait()
 	s.lab.Until(wholeWithin, "the cluster whole after the operators' commands", s.healthy)
@@ -198,22 +203,32 @@ func (s *scene) judge(out *Outcome, c *company, primary *lab.Member, struck []st
 	logs := c.all()
 	clients := terms(logs, clientKinds...)
 	inside := terms(logs, Inside)
-	var noLoss = true
+	noLoss, gated := true, out.Gate
 	for _, st := range out.Strikes {
 		f := st.fault()
 		noLoss = noLoss && f.NoLoss
 		if f.Outside != "" {
 			out.Outside = f.Outside
+			gated = gated && f.By == Gate
 		}
 	}
 	two, evidence := overlap(clients, clients)
 	twoInside, more := overlap(inside, clients)
-	out.Two, out.TwoInside = two.Seconds(), twoInside.Seconds()
+	remote, seen := overlap(terms(logs, TCP, New, Remote), clients)
+	out.Two, out.TwoInside, out.TwoRemote = two.Seconds(), twoInside.Seconds(), remote.Seconds()
 	for i, t := range clients {
 		if i > 0 && t.server != clients[i-1].server {
 			out.Changes++
 		}
 		s.note("term: %s, timeline %d: %d rows, %s to %s (%s)", t.server, t.timeline, t.rows, clock(t.first), clock(t.last), t.lastBy)
+	}
+	for _, l := range logs {
+		l.mu.Lock()
+		if n := len(l.acks); n > 0 {
+			last := l.acks[n-1]
+			s.note("client %d (%s on %s): %d rows, the last from %s at %s, then %v", l.Client, l.Kind, l.Host, n, last.Server, clock(last.Acked), l.lastErr)
+		}
+		l.mu.Unlock()
 	}
 	out.OutageTCP, out.OutageNew = gap(logs, begun, to, false, TCP), gap(logs, begun, to, false, New)
 	out.OutageSocket = gap(logs, begun, to, true, Socket)
@@ -233,10 +248,15 @@ func (s *scene) judge(out *Outcome, c *company, primary *lab.Member, struck []st
 	out.Rows = compare(logs, there, c.received, survivors)
 	s.note("rows: %+v", out.Rows)
 
+	fail := func(format string, a ...any) { out.Failures = append(out.Failures, fmt.Sprintf(format, a...)) }
 	if out.Outside != "" {
+		if gated {
+			for _, e := range seen {
+				fail("two primaries behind a gate: %s", e)
+			}
+		}
 		return
 	}
-	fail := func(format string, a ...any) { out.Failures = append(out.Failures, fmt.Sprintf(format, a...)) }
 	for _, e := range append(evidence, more...) {
 		fail("two primaries: %s", e)
 	}

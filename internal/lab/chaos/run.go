@@ -28,10 +28,11 @@ type Settings struct {
 	Rounds int
 }
 
-// FromEnvironment reads TIME, SEED, ROUND, FAULTS, HARSH, LOAD, TTL
-// and PEER (patroni).
+// FromEnvironment reads TIME, SEED, ROUND, FAULTS, HARSH, LOAD, GATE, FAILSAFE,
+// TTL and PEER (patroni).
 func FromEnvironment() (Settings, error) {
-	s := Settings{Only: -1, Time: 30 * time.Minute, Options: Options{TTL: 10, Harsh: os.Getenv("HARSH") != "", Load: Load(os.Getenv("LOAD")), Seed: uint64(time.Now().Unix() % 100000)}}
+	s := Settings{Only: -1, Time: 30 * time.Minute, Options: Options{TTL: 10, Harsh: os.Getenv("HARSH") != "", Load: Load(os.Getenv("LOAD")),
+		Gate: os.Getenv("GATE"), Failsafe: os.Getenv("FAILSAFE"), Seed: uint64(time.Now().Unix() % 100000)}}
 	var err error
 	if v := os.Getenv("TIME"); v != "" {
 		if s.Time, err = time.ParseDuration(v); err != nil || s.Time <= 0 {
@@ -79,6 +80,12 @@ func (s Settings) Command() string {
 	if s.Load != "" {
 		line += fmt.Sprintf(" LOAD=%s", s.Load)
 	}
+	if s.Gate != "" {
+		line += " GATE=" + s.Gate
+	}
+	if s.Failsafe != "" {
+		line += " FAILSAFE=" + s.Failsafe
+	}
 	if len(s.Faults) > 0 {
 		line += fmt.Sprintf(" FAULTS='%s'", strings.Join(s.Faults, ";"))
 	}
@@ -122,7 +129,7 @@ func Run(t testing.TB, s Settings, dir string, interrupted <-chan struct{}) Repo
 			return r
 		}
 		round := s.Plan(n)
-		if stage == nil || age >= freshEvery {
+		if stage == nil || age >= freshEvery || stage.gate != round.Gate {
 			end()
 			var failed *Outcome
 			if stage, bench, failed = open(t, s.Options, round); failed != nil {
@@ -168,7 +175,7 @@ func open(t testing.TB, o Options, r Round) (s *scene, b *bench, failed *Outcome
 			os.WriteFile(failed.Kept, []byte(j.String()+why), 0o644)
 		}
 	}()
-	return newScene(b, o, j.note), b, nil
+	return newScene(b, o, r.Gate, j.note), b, nil
 }
 
 // line is the round for a terminal.
@@ -180,8 +187,8 @@ func (o Outcome) line() string {
 	if len(o.Failures) > 0 {
 		verdict = "FAILED: " + strings.Join(o.Failures, "; ") + "\n    logs: " + o.Kept
 	}
-	return fmt.Sprintf("%s\n    load %.1f, %d rows, lost %d (bound %d, up to %.1f s before its server's last) + %d inside, two primaries %.3g s (%.3g s inside), outage %.1f s TCP, %.1f s new, %.1f s socket, leader changes %d: %s",
-		o.Plan, o.Load1, o.Rows.Acked, o.Rows.Lost, o.Rows.Bound, o.Rows.Before.Seconds(), o.Rows.Inside, o.Two, o.TwoInside, o.OutageTCP.Seconds(), o.OutageNew.Seconds(), o.OutageSocket.Seconds(), o.Changes, verdict)
+	return fmt.Sprintf("%s\n    load %.1f, %d rows, lost %d (bound %d, up to %.1f s before its server's last) + %d inside, two primaries %.3g s (%.3g s from elsewhere, %.3g s inside), outage %.1f s TCP, %.1f s new, %.1f s socket, leader changes %d: %s",
+		o.Plan, o.Load1, o.Rows.Acked, o.Rows.Lost, o.Rows.Bound, o.Rows.Before.Seconds(), o.Rows.Inside, o.Two, o.TwoRemote, o.TwoInside, o.OutageTCP.Seconds(), o.OutageNew.Seconds(), o.OutageSocket.Seconds(), o.Changes, verdict)
 }
 
 func closed(c <-chan struct{}) bool {

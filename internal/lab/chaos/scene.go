@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -15,38 +16,46 @@ import (
 	"pgha/internal/lab"
 )
 
-// diskMiB is the size of each member's data disk.
-const diskMiB = 700
+// diskMiB and walMiB are the sizes of each member's disks, for data and pg_wal.
+const (
+	diskMiB = 700
+	walMiB  = 400
+)
 
 // scene is one cluster and what is needed to hurt and to repair it.
 type scene struct {
-	bench   *bench
-	lab     *lab.Lab
-	etcd    *lab.Etcd
-	cluster *lab.Cluster
-	app     *lab.Host // a machine of the clients, no member
-	disks   map[string]*lab.Disk
-	busy    []*lab.Proc
-	ops     sync.WaitGroup // operators' commands under way
-	clients int            // numbers given to clients so far
-	note    func(string, ...any)
+	bench    *bench
+	gate     bool
+	lab      *lab.Lab
+	etcd     *lab.Etcd
+	cluster  *lab.Cluster
+	app      *lab.Host // a machine of the clients, no member
+	disks    map[string]*lab.Disk
+	walDisks map[string]*lab.Disk
+	busy     []*lab.Proc
+	ops      sync.WaitGroup // operators' commands under way
+	clients  int            // numbers given to clients so far
+	note     func(string, ...any)
 }
 
 // newScene starts a cluster; it panics with stopped where the lab would fail.
-func newScene(b *bench, opts Options, note func(string, ...any)) *scene {
-	s := &scene{bench: b, disks: map[string]*lab.Disk{}, note: note}
+func newScene(b *bench, opts Options, gate bool, note func(string, ...any)) *scene {
+	s := &scene{bench: b, gate: gate, disks: map[string]*lab.Disk{}, walDisks: map[string]*lab.Disk{}, note: note}
 	b.log = func(text string) { s.note("lab: %s", text) }
 	s.lab = lab.New(b)
 	s.lab.NeedNetwork()
 	s.etcd = s.lab.StartEtcd(3)
 	s.app = s.lab.Host("app01")
-	o := lab.Options{TTL: opts.TTL, LoopWait: 2, RetryTimeout: 3,
+	waldir := func(m *lab.Member) string { return filepath.Join(s.walDisks[m.Name].Path, "pg_wal") }
+	o := lab.Options{TTL: opts.TTL, LoopWait: 2, RetryTimeout: 3, Gate: gate,
 		// What a lost machine misses must fit on the small disks.
 		Parameters: []string{"max_wal_size: 64MB", "wal_keep_size: 48MB", "logging_collector: 'off'", "log_line_prefix: '%m [%p] '"},
 		DataOn: func(h *lab.Host) string {
-			s.disks[h.Name] = h.Disk("disk", diskMiB)
+			s.disks[h.Name], s.walDisks[h.Name] = h.Disk("disk", diskMiB), h.Disk("wal", walMiB)
 			return s.disks[h.Name].Path
-		}}
+		},
+		Bootstrap:  func(m *lab.Member) []string { return []string{"  - waldir: " + waldir(m)} },
+		PostgreSQL: func(m *lab.Member) []string { return []string{"basebackup:", "  - waldir: " + waldir(m)} }}
 	if opts.TTL < 10 {
 		o.LoopWait, o.RetryTimeout = 1, 2
 	}
@@ -208,11 +217,63 @@ func (s *scene) starve(m *lab.Member) func() {
 	}
 }
 
-// free gives the space of a full disk back, if it is full.
+// free gives the space of full disks back.
 func (s *scene) free(m *lab.Member) {
-	if _, err := os.Stat(filepath.Join(s.disks[m.Name].Path, "ballast")); err == nil {
-		s.disks[m.Name].Free()
+	for _, d := range []*lab.Disk{s.disks[m.Name], s.walDisks[m.Name]} {
+		if _, err := os.Stat(filepath.Join(d.Path, "ballast")); err == nil {
+			d.Free()
+		}
 	}
+}
+
+// freezePostgres stops every process of the member's PostgreSQL, the
+// postmaster first: it makes no new ones.
+func (s *scene) freezePostgres(m *lab.Member) (func(), error) {
+	if err := send(syscall.SIGSTOP, m.Postmaster()); err != nil {
+		return nil, err
+	}
+	all := m.PostgresProcesses()
+	for _, pid := range all {
+		syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	return func() {
+		for _, pid := range all { // a pid that is another's by now loses nothing by it
+			syscall.Kill(pid, syscall.SIGCONT)
+		}
+	}, nil
+}
+
+// freezeEtcd stops every etcd member.
+func (s *scene) freezeEtcd() func() {
+	for _, e := range s.etcd.Members {
+		e.Stop()
+	}
+	return func() {
+		for _, e := range s.etcd.Members {
+			e.Cont()
+		}
+	}
+}
+
+// failsafe switches failsafe_mode, and waits until every member knows whom to ask.
+func (s *scene) failsafe(on bool) {
+	code, text, err := s.cluster.Leader().REST("PATCH", "/config", fmt.Sprintf(`{"failsafe_mode":%t}`, on))
+	if err != nil || code != 200 {
+		s.bench.Fatalf("PATCH /config: %d %v: %s", code, err, text)
+	}
+	if !on {
+		return
+	}
+	s.lab.Until(20*time.Second, "failsafe_mode is known", func() string {
+		for _, m := range s.cluster.Members {
+			code, body, err := m.REST("GET", "/failsafe", "")
+			var known map[string]string
+			if err != nil || code != 200 || json.Unmarshal([]byte(body), &known) != nil || len(known) != len(s.cluster.Members) {
+				return fmt.Sprint(m.Name, code, body, err)
+			}
+		}
+		return ""
+	})
 }
 
 // heal repairs everything that any fault may have done, also twice.
