@@ -61,7 +61,6 @@ type keeper struct {
 	rewind  ha.RewindState
 	why     string // RewindWhy
 	renewed ha.Outcome
-	note    string
 	cause   string // of the promotion under way
 }
 

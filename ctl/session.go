@@ -179,7 +179,9 @@ func (s *Session) tick() time.Duration {
 var ErrFailed = errors.New("failed; see the output")
 
 // ErrAborted: a prompt met the end of input or Ctrl-C.
-var ErrAborted = errors.New("Aborted!") //nolint:staticcheck // the exact text scripts see
+//
+//lint:ignore ST1005 the exact text scripts see
+var ErrAborted = errors.New("Aborted!")
 
 // Error is a failure with the text patronictl prints behind "Error: ".
 type Error struct {

@@ -14,14 +14,13 @@ import (
 
 // noFailover: nobody leads, and why nobody of them does.
 func (t *teller) noFailover(s span) string {
-	former, gone, last := t.former(s), t.gone(s), t.all[s.until].end
+	former, gone := t.former(s), t.gone(s)
 	if gone.IsZero() {
 		gone = t.all[s.from].at
 	}
 	text := "Nobody leads since " + t.clock(gone)
 	if next := t.leaderAfter(s); next != nil {
-		last = next.at
-		text = fmt.Sprintf("Nobody led from %s to %s", t.clock(gone), t.clock(last))
+		text = fmt.Sprintf("Nobody led from %s to %s", t.clock(gone), t.clock(next.at))
 	}
 	if former != "" {
 		text += ", when the leader key of " + former + " was gone"
