@@ -80,7 +80,7 @@ func (m *machine) unbootstrap(ctx context.Context, _ ha.JobSpec, _ *jobProgress)
 	if err := m.stop(ctx, instance.StopOptions{Mode: instance.StopImmediate, Timeout: m.settings.Current().RetryTimeout}); err != nil {
 		return err
 	}
-	if err := m.inst.MoveDataDirAside(); err != nil {
+	if err := m.inst.MoveDataDirAside(ctx); err != nil {
 		return err
 	}
 	m.announce.hush(false)

@@ -46,6 +46,7 @@ func (j *job) run() ha.JobResult {
 		return j.bootstrap()
 	case ha.JobUnbootstrap:
 		j.stop(ha.StopImmediate)
+		j.d.m.sweep()
 		*j.d = database{m: j.d.m, data: ha.DataEmpty}
 		j.c.role = postgres.RoleUninitialized
 		return ha.JobResult{OK: true}

@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -128,7 +129,7 @@ func (s *Server) RemoveDataDir() error {
 	}
 	if err := emptyDir(dir); err != nil {
 		s.log.Warn("data directory could not be removed, moving it aside", "dir", dir, "err", err)
-		if err := s.MoveDataDirAside(); err != nil {
+		if err := s.moveDataDirAside(); err != nil {
 			return err
 		}
 	}
@@ -150,8 +151,17 @@ func emptyDir(dir string) error {
 // MoveDataDirAside renames the data directory, its symlinked WAL directory
 // and its tablespaces to <name>.failed, replacing older ones, and points the
 // links inside to the new places: what a failed bootstrap leaves for people
-// to look at (contract: ha-behaviour.md 3.3). Errors: ErrRunning.
-func (s *Server) MoveDataDirAside() error {
+// to look at (contract: ha-behaviour.md 3.3). What an earlier server left
+// running there is ended first: under another name nobody would find it, and
+// its clients would go on being answered. Errors: ErrRunning.
+func (s *Server) MoveDataDirAside(ctx context.Context) error {
+	if err := s.clearTree(ctx); err != nil {
+		return fmt.Errorf("move data directory %s aside: %w", s.dataDir(), err)
+	}
+	return s.moveDataDirAside()
+}
+
+func (s *Server) moveDataDirAside() error {
 	if _, ok := s.findPostmaster(); ok {
 		return fmt.Errorf("move data directory %s aside: %w", s.dataDir(), ErrRunning)
 	}

@@ -132,7 +132,18 @@ func TestMoveDataDirAside(t *testing.T) {
 	s, root := bare(t)
 	for range 2 { // the second time replaces what the first left
 		populate(t, root)
-		must(t, s.MoveDataDirAside())
+		swept := 0
+		s.sweep = func(_ context.Context, dir string) error {
+			if _, err := os.Stat(filepath.Join(dir, "global")); err != nil {
+				t.Error("swept when the directory was moved already: ", err)
+			}
+			swept++
+			return nil
+		}
+		must(t, s.MoveDataDirAside(t.Context()))
+		if swept != 1 {
+			t.Fatalf("what is left of a server was swept %d times", swept)
+		}
 		for _, d := range []string{"data", "wal", "space"} {
 			if _, err := os.Stat(filepath.Join(root, d)); !errors.Is(err, os.ErrNotExist) {
 				t.Fatalf("%s is still there: %v", d, err)
@@ -143,6 +154,19 @@ func TestMoveDataDirAside(t *testing.T) {
 				t.Fatalf("%s -> %s, %v", link, got, err)
 			}
 		}
+	}
+}
+
+// While something of a server may go on there, the directory keeps its name.
+func TestMoveDataDirAsideNeedsASweep(t *testing.T) {
+	s, root := bare(t)
+	populate(t, root)
+	s.sweep = func(context.Context, string) error { return errors.New("a process does not end") }
+	if err := s.MoveDataDirAside(t.Context()); err == nil || !strings.Contains(err.Error(), "a process does not end") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(root + "/data/global"); err != nil {
+		t.Errorf("moved all the same: %v", err)
 	}
 }
 
