@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ func TestWhyStories(t *testing.T) {
 			return
 		}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
-			var dir, at, since, without, skew string
+			var dir, at, since, without, only, skew string
 			o := WhyOptions{Cluster: "shop", Format: render.Pretty}
 			for _, a := range d.CmdArgs {
 				value := strings.ReplaceAll(strings.Join(a.Vals, ","), "_", " ")
@@ -44,11 +45,16 @@ func TestWhyStories(t *testing.T) {
 					o.Format = render.Format(value)
 				case "without":
 					without = value
+				case "only":
+					only = value
 				case "skew":
 					skew = value
 				}
 			}
 			journals := recorded(t, filepath.Join("testdata/why", dir), without, skew)
+			if only != "" { // as with --file
+				journals = slices.DeleteFunc(journals, func(j memberJournal) bool { return j.Name != only })
+			}
 			now := time.Time{}
 			for _, j := range journals {
 				for _, r := range j.Records {

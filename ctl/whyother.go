@@ -22,6 +22,9 @@ func (t *teller) noFailover(s span) string {
 	if next := t.leaderAfter(s); next != nil {
 		text = fmt.Sprintf("Nobody led from %s to %s", t.clock(gone), t.clock(next.at))
 	}
+	if alone := t.onlyJournal(); alone != "" {
+		text = "As far as the journal of " + alone + " tells, n" + text[1:] + " (other members may know better)"
+	}
 	if former != "" {
 		text += ", when the leader key of " + former + " was gone"
 		if why := t.causeOfLoss(s, former, gone); why != "" {
@@ -36,6 +39,15 @@ func (t *teller) noFailover(s span) string {
 		text += ". No failover, because " + strings.Join(out, "; ")
 	}
 	return text
+}
+
+// onlyJournal is the member whose journal is the only one that was asked for;
+// empty: there are others.
+func (t *teller) onlyJournal() string {
+	if len(t.journals) == 1 {
+		return t.journals[0].Name
+	}
+	return ""
 }
 
 func (t *teller) demotion(s span) string {

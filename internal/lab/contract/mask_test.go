@@ -32,6 +32,10 @@ var masks = []struct {
 	{regexp.MustCompile(`("server_version": )\d{6}\b`), "${1}<number>"},
 	{regexp.MustCompile(`\bpgha/[^\s"<>]+`), "pgha/<version>"},
 	{regexp.MustCompile(`("pgha": \{"version": ")[^"]+`), "${1}<version>"},
+	// What fences the member and what its probes say depends on the machine
+	// (agent/rest TestDocument*, lab health, gate and guard stories).
+	{regexp.MustCompile(`, "protection": \{[^{}]*\}`), ""},
+	{regexp.MustCompile(`, "health": \{("[a-z_]+": \{[^{}]*\}(, )?)*\}`), ""},
 	{regexp.MustCompile(`\bPostgreSQL \d\d\.\d+`), "PostgreSQL <version>"},
 	{regexp.MustCompile(`(?m)^(Lsn: )\d{8,}$`), "${1}<wal>"},
 	{regexp.MustCompile(`Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT`), "Date: <date>"},
