@@ -136,6 +136,7 @@ func refuseTwin(ctx context.Context, cluster *dcs.Cluster, name string, peerClie
 	if _, err := peerClient.Do(actx, "GET", m.APIURL, "liveness", nil); err != nil {
 		return nil
 	}
+	//lint:ignore ST1005 the reference's text
 	return &ExitError{Code: exitRefused, Err: fmt.Errorf("Can't start; there is already a node named '%s' running (it answers at %s)", name, m.APIURL),
 		Remedy: "give this member another name, or stop the other agent"}
 }

@@ -277,7 +277,14 @@ func gateStrike(t *testing.T, strike func(*testing.T, *lab.Member, []int)) {
 	pids := append([]int{guard}, undertakerOf(t, guard)...)
 	p := c.StartProber()
 	client := steadyClient(t, leader, strings.Repeat("insert into piped default values;", 200))
-	time.Sleep(200 * time.Millisecond)
+	l.Until(10*time.Second, "the client to be at work", func() string {
+		client.mu.Lock()
+		defer client.mu.Unlock()
+		if client.last.IsZero() {
+			return "nothing acknowledged yet"
+		}
+		return ""
+	})
 	struck := time.Now()
 	strike(t, leader, pids)
 	last := client.mustEnd(t, ttl(c)+5*time.Second)

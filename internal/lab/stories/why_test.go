@@ -3,6 +3,7 @@ package stories
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -109,7 +110,17 @@ func TestWhyTooFarBehind(t *testing.T) {
 	behind := c.Others(old)[0]
 	behind.Block(lab.Both, old.Host) // etcd is reached, the primary is not
 	old.MustQuery("create table much as select g, repeat('x', 1000) as filler from generate_series(1, 24000) g")
-	time.Sleep(2 * time.Duration(c.LoopWait) * time.Second) // the position is published once a cycle
+	l.Until(2*time.Duration(c.LoopWait)*time.Second+slack, "the position to be published", func() string {
+		status, _, err := c.Etcd.Get("/service/" + c.Scope + "/status")
+		if err != nil {
+			return err.Error()
+		}
+		at := regexp.MustCompile(`"optime": ?(\d+)`).FindStringSubmatch(status)
+		if at == nil || old.MustQuery("select ("+at[1]+" > pg_current_wal_flush_lsn() - '0/0'::pg_lsn - 1048576)::text") != "true" {
+			return status
+		}
+		return ""
+	})
 	old.Lose()
 	l.Until(ttl(c)+10*time.Second+slack, "the replica to stand back", func() string {
 		w, _ := askWhy(t, behind)
