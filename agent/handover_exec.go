@@ -105,7 +105,7 @@ func (a *agent) handed(v View) inherited {
 	lease, asked := a.store.Held()
 	s := inherited{Protocol: handoverProtocol, From: a.options.Version, At: clock.Now(), Count: a.inherited.count() + 1,
 		Listen: a.settings.Local().RestAPI.Listen, Lease: int64(lease), LeaseTTL: asked,
-		LeaderUntil: v.LeaderUntil, Memory: v.Memory, Schedule: a.pub.scheduledRestart(),
+		LeaderUntil: v.LeaderUntil, GivenUp: a.loop.givenUp, Memory: v.Memory, Schedule: a.pub.scheduledRestart(),
 		Failsafe: a.loop.failsafe, FailsafeDoubtful: a.loop.doubtful, FailsafeSender: a.loop.Promises.Sender(), Born: a.loop.Born}
 	s.Memory.LastLed = nil // the first read brings it again
 	return s

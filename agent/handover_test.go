@@ -55,6 +55,24 @@ func TestCheckProgram(t *testing.T) {
 	}
 }
 
+// A release without an answer that is on its way is not forgotten, nor whom
+// this member agreed with in failsafe mode.
+func TestInheritedDoubts(t *testing.T) {
+	l := &Loop{LoopOptions: LoopOptions{Promises: NewPromises(clock.System{}, false), Born: 77}}
+	until := clock.Now().Add(time.Minute)
+	l.restore(&inherited{GivenUp: true, Born: 5, Failsafe: map[string]string{"a": "x"}, FailsafeSender: &ha.FailsafeSender{Name: "b", Heard: 9, Until: until}})
+	if !l.givenUp || l.Born != 5 || l.failsafe["a"] != "x" {
+		t.Errorf("given up %v, born %v, failsafe %v", l.givenUp, l.Born, l.failsafe)
+	}
+	if s := l.Promises.Sender(); s == nil || s.Name != "b" || l.Promises.claim(0) {
+		t.Errorf("bound to %+v, and yet it may take the key", s)
+	}
+	l.restore(&inherited{}) // of a program that did not know of failsafe mode
+	if l.givenUp || l.Born != 5 {
+		t.Errorf("given up %v, born %v", l.givenUp, l.Born)
+	}
+}
+
 // What one program leaves the next one finds, whichever is newer.
 func TestInherited(t *testing.T) {
 	lock, err := os.Create(filepath.Join(t.TempDir(), "agent.lock"))

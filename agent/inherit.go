@@ -48,6 +48,9 @@ type inherited struct {
 	LeaseTTL time.Duration `json:"lease_ttl"`
 	// LeaderUntil: the leader key is ours until then; zero: it is not.
 	LeaderUntil clock.Instant `json:"leader_until"`
+	// GivenUp: a release of the key without an answer may still be on its way;
+	// the next renewal writes the key anew.
+	GivenUp bool `json:"given_up,omitempty"`
 	// Memory of the loop, without the last view of the cluster.
 	Memory   ha.Memory             `json:"memory"`
 	Schedule *dcs.ScheduledRestart `json:"schedule,omitempty"`
@@ -202,7 +205,7 @@ func (l *Loop) restore(i *inherited) {
 	if i == nil {
 		return
 	}
-	l.memory = i.Memory
+	l.memory, l.givenUp = i.Memory, i.GivenUp
 	l.twins.held(dcs.LeaseID(i.Lease))
 	l.failsafe, l.doubtful, l.Promises.sender = i.Failsafe, i.FailsafeDoubtful, i.FailsafeSender
 	if !i.Born.IsZero() { // else the one before did not know of failsafe mode: what it agreed to is not known

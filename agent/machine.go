@@ -86,6 +86,9 @@ func (m *machine) Observe(ctx context.Context) ha.Local {
 	if r := o.Row; r != nil {
 		l.Queried, l.Timeline, l.Location, l.Streaming = true, r.Timeline, r.Position(), r.Streaming
 		l.Slots = physicalSlots(r)
+		for _, w := range r.Senders {
+			l.Feeds = append(l.Feeds, w.ApplicationName)
+		}
 		if r.InRecovery && r.ReplayPaused {
 			m.unblockReplay(ctx)
 		}

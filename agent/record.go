@@ -54,14 +54,16 @@ type keeper struct {
 	led     string
 	paused  bool
 	lost    bool
-	config  dcs.Revision
-	options map[string]string // of the dynamic configuration: key to its text
-	wanted  *dcs.Failover
-	asked   time.Time // when wanted was last there
-	rewind  ha.RewindState
-	why     string // RewindWhy
-	renewed ha.Outcome
-	cause   string // of the promotion under way
+	// failsafe: this primary was in failsafe mode.
+	failsafe bool
+	config   dcs.Revision
+	options  map[string]string // of the dynamic configuration: key to its text
+	wanted   *dcs.Failover
+	asked    time.Time // when wanted was last there
+	rewind   ha.RewindState
+	why      string // RewindWhy
+	renewed  ha.Outcome
+	cause    string // of the promotion under way
 }
 
 // folded is a record that may happen again.
@@ -154,6 +156,7 @@ func (k *keeper) pass(p Pass) {
 	k.lock(p, seen)
 	k.divergence(p, seen)
 	k.decision(p, seen)
+	k.failsafeEnd(p, seen)
 	k.role(p, seen)
 	k.began = true
 }
@@ -161,6 +164,24 @@ func (k *keeper) pass(p Pass) {
 // stamp is a record of this pass.
 func stamp(p Pass, kind journal.Kind, code, text string, seen *journal.Facts) journal.Record {
 	return journal.Record{Kind: kind, Code: code, Text: text, At: p.Wall, Boot: int64(p.View.At), Seen: seen}
+}
+
+// failsafeEnd records that failsafe mode is over, with what the log said of it:
+// the pass that ends it is about something else.
+func (k *keeper) failsafeEnd(p Pass, seen *journal.Facts) {
+	active := !p.View.Memory.FailsafeSince.IsZero()
+	if k.failsafe && !active {
+		text := "failsafe mode ended"
+		for _, step := range p.Steps {
+			for _, line := range step.Says {
+				if strings.HasPrefix(line.Text, text) {
+					text = line.Text
+				}
+			}
+		}
+		k.add(stamp(p, journal.KindFailsafe, "failsafe_ended", text, seen))
+	}
+	k.failsafe = active
 }
 
 // reachability records the loss and the return of the DCS.

@@ -96,6 +96,28 @@ func lines(records []journal.Record) string {
 
 var followsPg01 = ha.Reason{Code: ha.Following, Member: "pg01"}
 
+// The end of failsafe mode is a record of its own, with how long it lasted.
+func TestFailsafeEndIsRecorded(t *testing.T) {
+	leading := ha.Reason{Code: ha.Leading}
+	records, _ := kept(t, func(k *keeper) {
+		k.pass(seenAt(0, "pg02", leading, nil))
+		k.pass(seenAt(2, "pg02", ha.Reason{Code: ha.FailsafeLeading}, func(p *Pass) { p.View.Memory.FailsafeSince = second(2) }))
+		k.pass(seenAt(9, "pg02", leading, func(p *Pass) {
+			p.Steps[0].Says = []ha.Line{{Level: ha.Warning, Text: "failsafe mode ended after 7.0 s: the DCS answers and the leader key is ours"}}
+		}))
+		k.pass(seenAt(12, "pg02", leading, nil))
+	})
+	var ends []string
+	for _, r := range records {
+		if r.Code == "failsafe_ended" {
+			ends = append(ends, string(r.Kind)+": "+r.Text)
+		}
+	}
+	if len(ends) != 1 || !strings.HasPrefix(ends[0], "failsafe: failsafe mode ended after 7.0 s") {
+		t.Errorf("%q in\n%s", ends, lines(records))
+	}
+}
+
 // A quiet week, a pass every ten seconds, is one record with its repetitions:
 // far below the ring's size.
 func TestQuietWeek(t *testing.T) {

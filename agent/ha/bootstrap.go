@@ -1,8 +1,10 @@
 package ha
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
+	"slices"
 
 	"pgha/internal/config"
 	"pgha/internal/dcs"
@@ -315,9 +317,14 @@ func otherSystemInPause(in Input) Decision {
 // this standby followed, by what that answered and by the stream. A stream from
 // a standby that itself receives from nobody is no sign of one once a ttl
 // without a leader has passed: by then every primary's lease is over. Two
-// standbys of which one follows the other would wait for ever.
+// standbys of which one follows the other would wait for ever, and so would
+// two that follow each other.
 func upstreamLives(in Input) bool {
-	switch in.Tried.Upstream {
+	told := in.Tried.Upstream
+	if told == UpstreamFed && fedByUs(in) {
+		told = UpstreamIdle
+	}
+	switch told {
 	case UpstreamDead:
 		return streamedLately(in)
 	case UpstreamIdle:
@@ -325,6 +332,18 @@ func upstreamLives(in Input) bool {
 		return streamedLately(in) && (since.IsZero() || in.Now.Sub(since) < in.Settings.TTL)
 	}
 	return true
+}
+
+// fedByUs says whether the server that this standby followed streams from here:
+// what it receives is what it sends. It has one source only.
+func fedByUs(in Input) bool {
+	for _, m := range in.Cluster.Members {
+		kv, err := postgres.ParseConninfo(m.ConnURL)
+		if err == nil && kv["host"]+":"+cmp.Or(kv["port"], "5432") == in.Tried.UpstreamAt && slices.Contains(in.Local.Feeds, m.Name) {
+			return true
+		}
+	}
+	return false
 }
 
 // streamedLately: the WAL receiver is or was connected within ttl, so a

@@ -131,6 +131,8 @@ type Local struct {
 	StreamedAt clock.Instant
 	// Slots are the positions of physical slots that exist.
 	Slots map[string]postgres.LSN
+	// Feeds are who streams from here, by application_name: a member's name.
+	Feeds []string
 	// HistoryFile holds the entries of the running timeline's history file; nil unless primary.
 	HistoryFile []postgres.HistoryEntry
 

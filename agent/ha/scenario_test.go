@@ -289,6 +289,9 @@ func (s *story) executeLead(action Action) string {
 		return examineName(o.examine)
 	case AskUpstream:
 		t.Upstream, t.UpstreamAt = o.upstream, "10.0.0.2:5432"
+		if len(s.in.Local.Feeds) > 0 {
+			t.UpstreamAt = "b:5432" // as b's key has it
+		}
 		return upstreamNames[o.upstream]
 	case SyncSlots:
 		t.Slots = true

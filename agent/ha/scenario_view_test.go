@@ -284,6 +284,8 @@ func (s *story) setDetail(k, v string) error {
 		l.InRecovery = true
 	case "streaming":
 		l.Streaming, l.StreamedAt = true, s.in.Now
+	case "feeds":
+		l.Feeds = strings.Split(v, ",")
 	case "streamed":
 		var ago time.Duration
 		err := duration(v, &ago)

@@ -91,6 +91,11 @@ func (c *control) Observe(ctx context.Context) ha.Local {
 		if sv.primary {
 			l.HistoryFile = append([]postgres.HistoryEntry(nil), d.history...)
 		}
+		for _, o := range m.s.nodes {
+			if o.db.run != nil && o.db.run.up != nil && o.db.run.up.from == sv {
+				l.Feeds = append(l.Feeds, o.name)
+			}
+		}
 		if l.Streaming = sv.up != nil; l.Streaming {
 			c.streamedAt = m.clock.Now()
 		}
@@ -188,7 +193,7 @@ func (c *control) AskUpstream(context.Context) (ha.UpstreamOutcome, string) {
 	case from.db.run.primary:
 		return ha.UpstreamPrimary, from.name
 	case from.db.run.up != nil:
-		return ha.UpstreamFed, from.name
+		return ha.UpstreamFed, from.name + ":5432"
 	}
 	return ha.UpstreamIdle, from.name
 }
